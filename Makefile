@@ -1,0 +1,58 @@
+# The targets a person expects. `make demo` and `make test` set up what they
+# need on a Debian 12 machine that has only Go; nothing else has to be run first.
+
+export PATH := $(PATH):/usr/local/go/bin
+export CGO_ENABLED := 0
+
+GO       ?= go
+LDFLAGS  := -s -w
+SOURCES   = $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go.sum
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 60s
+
+.PHONY: build build-arm64 setup demo test test-user lint bench bench-start bench-install soak docs clean
+
+build: bin/nip
+
+bin/nip: $(SOURCES)
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/nip
+
+build-arm64: bin/arm64/nip
+
+bin/arm64/nip: $(SOURCES)
+	GOARCH=arm64 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/nip
+
+setup:
+	test/setup.sh
+
+# Grafts, installs, runs and removes real packages in a root of its own.
+demo:
+	test/demo.sh
+
+# Everything, as root and as an ordinary user. An ordinary user gets his half.
+test:
+	test/run.sh
+
+lint:
+	test/lint.sh
+	$(GO) run $(STATICCHECK) ./...
+
+bench: bench-start bench-install
+	$(GO) test -run '^$$' -bench . -benchtime 200ms ./internal/...
+
+bench-start:
+	test/bench/start.sh
+
+bench-install:
+	test/bench/install.sh
+
+# Long fuzzing of every fuzz target (FUZZTIME each) and the races of the escape battery at length.
+soak:
+	test/soak.sh $(FUZZTIME)
+
+docs: bin/nip
+	rm -rf build/docs
+	bin/nip docs build/docs
+
+clean:
+	rm -rf bin build

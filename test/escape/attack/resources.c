@@ -1,0 +1,229 @@
+/* What was inherited, what limits there are, and living on after the cell. */
+#include "attack.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+/* descriptors FIRST: done if any descriptor from FIRST on is open. */
+static int descriptors(int argc, char **argv)
+{
+	for (int fd = (int)number(argument(argc, argv, 1)); fd < 1024; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			return done("descriptor %d is open", fd);
+	return refused("every descriptor");
+}
+
+/* fd-openat FD NAME: through a directory that somebody left open. */
+static int fd_openat(int argc, char **argv)
+{
+	char byte;
+	int fd = openat((int)number(argument(argc, argv, 1)), argument(argc, argv, 2), O_RDONLY);
+
+	if (fd < 0)
+		return refused("openat");
+	return outcome("read", read(fd, &byte, 1));
+}
+
+/* fd-read FD: a descriptor that was passed on purpose. */
+static int fd_read(int argc, char **argv)
+{
+	char byte;
+
+	return outcome("read", read((int)number(argument(argc, argv, 1)), &byte, 1));
+}
+
+/* rlimit-raise RESOURCE: above the hard limit. */
+static int rlimit_raise(int argc, char **argv)
+{
+	int resource = (int)number(argument(argc, argv, 1));
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit) < 0)
+		return broken("getrlimit: %s", strerrorname_np(errno));
+	if (limit.rlim_max == RLIM_INFINITY) {
+		errno = EINVAL;
+		return refused("no limit to raise");
+	}
+	limit.rlim_max++;
+	return outcome("setrlimit", setrlimit(resource, &limit));
+}
+
+/* rlimit-set RESOURCE: lowers it by one, both limits: changes a mark that is kept there. */
+static int rlimit_set(int argc, char **argv)
+{
+	int resource = (int)number(argument(argc, argv, 1));
+	struct rlimit limit, after;
+
+	if (getrlimit(resource, &limit) < 0)
+		return broken("getrlimit: %s", strerrorname_np(errno));
+	limit.rlim_max = limit.rlim_max == RLIM_INFINITY ? 1 << 20 : limit.rlim_max - 1;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(resource, &limit) < 0)
+		return refused("setrlimit");
+	if (getrlimit(resource, &after) < 0 || after.rlim_max != limit.rlim_max) {
+		errno = EPERM;
+		return refused("setrlimit had no effect:");
+	}
+	return done("setrlimit");
+}
+
+static int subreaper(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	return outcome("PR_SET_CHILD_SUBREAPER", prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
+}
+
+/* Appends our pid and a newline to a file that the test reads. */
+static void beat(int fd)
+{
+	dprintf(fd, "%d\n", (int)getpid());
+}
+
+static void hide(void)
+{
+	static const int ignored[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGTTOU, SIGTSTP };
+
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+	prctl(PR_SET_PDEATHSIG, 0);
+	setsid();
+}
+
+static void wait_ms(long ms)
+{
+	nanosleep(&(struct timespec){ ms / 1000, ms % 1000 * 1000000 }, NULL);
+}
+
+/* The first process of the cell ends, or with "stay" waits to be killed. */
+static int leave(int fd, int argc, char **argv)
+{
+	struct stat st;
+
+	while (fstat(fd, &st) == 0 && st.st_size == 0)
+		wait_ms(1);
+	if (argc > 2 && !strcmp(argv[2], "stay")) {
+		printf("READY\n");
+		fflush(stdout);
+		for (;;)
+			pause();
+	}
+	return done("left something behind");
+}
+
+static int open_beats(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0644);
+
+	if (fd < 0)
+		exit(refused("open the file of beats"));
+	return fd;
+}
+
+/* daemonize FILE [stay]: a daemon that writes its pid to FILE for as long as it lives. */
+static int daemonize(int argc, char **argv)
+{
+	int fd = open_beats(argument(argc, argv, 1));
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return refused("fork");
+	if (pid > 0)
+		return leave(fd, argc, argv);
+	hide();
+	if (fork() != 0)
+		_exit(0);
+	hide();
+	close(0);
+	close(1);
+	close(2);
+	for (;;) {
+		beat(fd);
+		wait_ms(5);
+	}
+}
+
+/*
+ * runaway FILE [stay]: a process that forks a successor and ends, for ever: no
+ * pid lives long enough to be read and then killed.
+ */
+static int runaway(int argc, char **argv)
+{
+	int fd = open_beats(argument(argc, argv, 1));
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return refused("fork");
+	if (pid > 0)
+		return leave(fd, argc, argv);
+	hide();
+	signal(SIGCHLD, SIG_IGN);
+	close(0);
+	close(1);
+	close(2);
+	for (unsigned long i = 0;; i++) {
+		pid = fork();
+		if (pid > 0)
+			_exit(0);
+		if (pid < 0)
+			wait_ms(1);
+		else if (i % 64 == 0)
+			beat(fd);
+	}
+}
+
+/* hold: says READY and waits to be ended; what a test looks at from outside. */
+static int hold(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	printf("READY %d\n", (int)getpid());
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
+static volatile sig_atomic_t signals;
+
+static void count(int sig)
+{
+	(void)sig;
+	signals++;
+}
+
+/*
+ * victim SIGNAL: what the other attempts are aimed at, outside. Counts SIGNAL,
+ * and for each line on standard input prints the count.
+ */
+static int victim(int argc, char **argv)
+{
+	char line[16];
+	struct sigaction action = { .sa_handler = count, .sa_flags = SA_RESTART };
+
+	sigaction((int)number(argument(argc, argv, 1)), &action, NULL);
+	printf("READY %d\n", (int)getpid());
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin)) {
+		printf("%d\n", (int)signals);
+		fflush(stdout);
+	}
+	return 0;
+}
+
+const struct attempt resources[] = {
+	{ "descriptors", descriptors },
+	{ "fd-openat", fd_openat },
+	{ "fd-read", fd_read },
+	{ "rlimit-raise", rlimit_raise },
+	{ "rlimit-set", rlimit_set },
+	{ "subreaper", subreaper },
+	{ "daemonize", daemonize },
+	{ "runaway", runaway },
+	{ "hold", hold },
+	{ "victim", victim },
+	{ NULL, NULL },
+};

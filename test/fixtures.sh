@@ -1,0 +1,16 @@
+#!/bin/sh
+# Builds the programs that tests put into packages. They are all static.
+#
+# usage: test/fixtures.sh DIRECTORY
+#   attack   test/escape/attack: every attempt to get out of a cell
+#   true     ends at once with 0; no C library, one page
+#   gohello  a Go program
+set -eu
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/go/bin
+export PATH
+out=$1
+mkdir -p "$out"
+gcc -std=gnu11 -O2 -Wall -Wextra -Werror -static -pthread -o "$out/attack" test/escape/attack/*.c
+gcc -O2 -static -nostdlib -nostartfiles -Wl,--build-id=none -o "$out/true" test/bench/start/true.c
+CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$out/gohello" ./test/programs/gohello
