@@ -1,0 +1,182 @@
+package wall
+
+import (
+	"encoding/binary"
+	"sort"
+)
+
+// Verdict is what a filter returns for a call: a SECCOMP_RET_* value.
+type Verdict uint32
+
+// Verdicts. Ask and Fault both go to the listener, which tells them apart by
+// the call's number: what it has no handler for is a capability fault.
+const (
+	Allow Verdict = 0x7fff0000 // SECCOMP_RET_ALLOW
+	Ask   Verdict = 0x7fc00000 // SECCOMP_RET_USER_NOTIF
+	Fault Verdict = 0x7fc00000
+)
+
+// Errno makes the call return -e without being made (SECCOMP_RET_ERRNO).
+func Errno(e uint16) Verdict { return Verdict(0x00050000 | uint32(e)) }
+
+// test compares the low 32 bits of one argument, which is all that the kernel
+// reads of an int: whether (arg & mask) is one of the values, or none of them
+// where not is set. With high it looks at the upper 32 bits instead, for
+// pointers.
+type test struct {
+	arg       uint8
+	high, not bool
+	mask      uint32
+	values    []uint32
+}
+
+// clause is a verdict for a call when all tests hold. Of a call's clauses the
+// first that holds decides.
+type clause struct {
+	tests   []test
+	verdict Verdict
+}
+
+// Instruction is one struct sock_filter of linux/filter.h.
+type Instruction struct {
+	Code   uint16
+	Jt, Jf uint8
+	K      uint32
+}
+
+// Filter is an assembled seccomp filter.
+type Filter []Instruction
+
+// InstructionSize is the size of an encoded Instruction in bytes.
+const InstructionSize = 8
+
+// Offsets in struct seccomp_data.
+const (
+	dataNr   = 0
+	dataArch = 4
+	dataArgs = 16
+)
+
+// Classic BPF operation codes that the assembler uses (linux/bpf_common.h).
+const (
+	opLoad = 0x20 // BPF_LD | BPF_W | BPF_ABS
+	opAnd  = 0x54 // BPF_ALU | BPF_AND | BPF_K
+	opJa   = 0x05 // BPF_JMP | BPF_JA
+	opJeq  = 0x15 // BPF_JMP | BPF_JEQ | BPF_K
+	opJge  = 0x35 // BPF_JMP | BPF_JGE | BPF_K
+	opRet  = 0x06 // BPF_RET | BPF_K
+)
+
+// assemble makes the program that gives each call the verdict of its clauses
+// and every other call, other architectures and x32 included, otherwise.
+func assemble(a Arch, calls map[uint32][]clause, otherwise Verdict) Filter {
+	nrs := make([]uint32, 0, len(calls))
+	for nr := range calls {
+		nrs = append(nrs, nr)
+	}
+	sort.Slice(nrs, func(i, j int) bool { return nrs[i] < nrs[j] })
+
+	// Leaves in order of numbers: from start on, code decides. Neighbours with
+	// the same plain verdict are one leaf.
+	var leaves []leaf
+	add := func(start uint32, code Filter) {
+		if n := len(leaves); n > 0 && len(code) == 1 && len(leaves[n-1].code) == 1 && leaves[n-1].code[0] == code[0] {
+			return
+		}
+		leaves = append(leaves, leaf{start, code})
+	}
+	next := uint32(0)
+	for _, nr := range nrs {
+		if nr > next {
+			add(next, Filter{ret(otherwise)})
+		}
+		add(nr, clauses(calls[nr], otherwise))
+		next = nr + 1
+	}
+	add(next, Filter{ret(otherwise)})
+
+	p := Filter{
+		{Code: opLoad, K: dataArch},
+		{Code: opJeq, K: a.audit, Jt: 1},
+		ret(otherwise),
+		{Code: opLoad, K: dataNr},
+	}
+	return append(p, tree(leaves)...)
+}
+
+type leaf struct {
+	start uint32
+	code  Filter
+}
+
+// tree is a binary search over the leaves for the number in the accumulator.
+func tree(leaves []leaf) Filter {
+	if len(leaves) == 1 {
+		return leaves[0].code
+	}
+	m := len(leaves) / 2
+	left, right := tree(leaves[:m]), tree(leaves[m:])
+	p := Filter{{Code: opJge, K: leaves[m].start}}
+	if len(left) <= 255 {
+		p[0].Jt = uint8(len(left))
+	} else { // conditional jumps reach 255 instructions, JA any number
+		p[0].Jf = 1
+		p = append(p, Instruction{Code: opJa, K: uint32(len(left))})
+	}
+	return append(append(p, left...), right...)
+}
+
+// clauses gives the verdict of the first clause that holds.
+func clauses(list []clause, otherwise Verdict) Filter {
+	var p Filter
+	for _, c := range list {
+		if len(c.tests) == 0 {
+			return append(p, ret(c.verdict))
+		}
+		p = append(p, conjunction(c)...)
+	}
+	return append(p, ret(otherwise))
+}
+
+// conjunction returns c.verdict if all tests hold and falls through otherwise.
+func conjunction(c clause) Filter {
+	var p Filter
+	var fail []int // JA instructions that have to leave
+	for _, t := range c.tests {
+		offset := uint32(dataArgs) + 8*uint32(t.arg)
+		if t.high {
+			offset += 4 // little-endian, as both architectures are
+		}
+		p = append(p, Instruction{Code: opLoad, K: offset})
+		if t.mask != ^uint32(0) {
+			p = append(p, Instruction{Code: opAnd, K: t.mask})
+		}
+		for i, v := range t.values {
+			// A match jumps over the other values and the JA behind them.
+			p = append(p, Instruction{Code: opJeq, K: v, Jt: uint8(len(t.values) - i)})
+		}
+		if t.not { // then what matched is the failure: swap the two ways out
+			p = append(p, Instruction{Code: opJa, K: 1})
+		}
+		fail = append(fail, len(p))
+		p = append(p, Instruction{Code: opJa})
+	}
+	p = append(p, ret(c.verdict))
+	for _, at := range fail {
+		p[at].K = uint32(len(p) - at - 1)
+	}
+	return p
+}
+
+func ret(v Verdict) Instruction { return Instruction{Code: opRet, K: uint32(v)} }
+
+// Bytes encodes p as an array of struct sock_filter.
+func (p Filter) Bytes() []byte {
+	b := make([]byte, 0, len(p)*InstructionSize)
+	for _, i := range p {
+		b = binary.LittleEndian.AppendUint16(b, i.Code)
+		b = append(b, i.Jt, i.Jf)
+		b = binary.LittleEndian.AppendUint32(b, i.K)
+	}
+	return b
+}

@@ -1,0 +1,71 @@
+package wall
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"nipcells/internal/capability"
+)
+
+// Compile makes the seccomp filter of a pledge. What no promise of the pledge
+// permits goes to the listener as a capability fault; calls of another
+// architecture, or of the x32 ABI, do too.
+func Compile(a Arch, pledge capability.Pledge) Filter {
+	calls := make(map[uint32][]clause, len(a.calls))
+	for _, p := range promises() {
+		if pledge&p.bit != p.bit {
+			continue
+		}
+		for _, r := range p.rows {
+			for name := range strings.FieldsSeq(r.names) {
+				nr, ok := a.Number(name)
+				if !ok || settled(calls[nr]) {
+					continue
+				}
+				calls[nr] = append(calls[nr], clause{r.tests, r.verdict})
+			}
+		}
+	}
+	return assemble(a, calls, Fault)
+}
+
+// settled reports whether a clause without conditions ends the list: what
+// comes later can never hold.
+func settled(list []clause) bool {
+	return len(list) > 0 && len(list[len(list)-1].tests) == 0
+}
+
+// Missing names the promise whose rows would have permitted the call, and ""
+// if none would. It is for messages; it takes no decision.
+func Missing(a Arch, pledge capability.Pledge, nr uint32) capability.Pledge {
+	name := a.CallName(nr)
+	for _, p := range promises() {
+		if p.bit == 0 || pledge&p.bit == p.bit {
+			continue
+		}
+		for _, r := range p.rows {
+			for n := range strings.FieldsSeq(r.names) {
+				if n == name && r.verdict == Allow || n == name && r.verdict == Ask {
+					return p.bit
+				}
+			}
+		}
+	}
+	return 0
+}
+
+// Patch writes the launcher's thread id into the instructions of an encoded
+// filter (see Bytes) that stand for it, in place. It reports an error for bytes
+// that are no whole number of instructions.
+func Patch(filter []byte, launcher int) error {
+	if len(filter)%InstructionSize != 0 {
+		return fmt.Errorf("seccomp filter of %d bytes is no array of instructions", len(filter))
+	}
+	for ; len(filter) > 0; filter = filter[InstructionSize:] {
+		if binary.LittleEndian.Uint32(filter[4:]) == launcherTID && binary.LittleEndian.Uint16(filter) == opJeq {
+			binary.LittleEndian.PutUint32(filter[4:], uint32(launcher))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,276 @@
+package wall
+
+import (
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/capability"
+)
+
+// row gives system calls a verdict under a promise, for certain arguments.
+// Names are separated by spaces; what an architecture lacks is passed over.
+type row struct {
+	names   string
+	tests   []test
+	verdict Verdict
+}
+
+// promise is the documented set of system calls of one pledge bit.
+type promise struct {
+	bit  capability.Pledge // 0: every cell has it
+	rows []row
+}
+
+// is and its kin build tests; see test.
+func is(arg uint8, v uint32) test       { return oneOf(arg, v) }
+func oneOf(arg uint8, v ...uint32) test { return test{arg: arg, mask: ^uint32(0), values: v} }
+func isNot(arg uint8, v uint32) test {
+	return test{arg: arg, not: true, mask: ^uint32(0), values: []uint32{v}}
+}
+func masked(arg uint8, mask, v uint32) test { return test{arg: arg, mask: mask, values: []uint32{v}} }
+func has(arg uint8, bits uint32) test {
+	return test{arg: arg, not: true, mask: bits, values: []uint32{0}}
+}
+func lacks(arg uint8, bits uint32) test { return masked(arg, bits, 0) }
+func highIsNot(arg uint8, v uint32) test {
+	return test{arg: arg, high: true, not: true, mask: ^uint32(0), values: []uint32{v}}
+}
+func all(t ...test) []test { return t }
+
+// launcherTID stands in a compiled filter for the thread id of the launcher,
+// which Patch writes there: for the moment between the program's first
+// instruction and the launcher's end both are in one Landlock domain, so that
+// the signal scope would not protect the supervisor from its own cell.
+const launcherTID = 0x4e495054
+
+// any value a process may name itself by in calls that take a pid.
+const self = 0
+
+// The flags of clone(2) that make namespaces, trace, or change whose child the
+// new process is.
+const (
+	cloneNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+		unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
+	cloneForbidden = cloneNamespaces | unix.CLONE_PTRACE | unix.CLONE_PARENT | unix.CLONE_UNTRACED
+	cloneSignal    = 0xff // CSIGNAL
+)
+
+const (
+	eperm  = uint16(unix.EPERM)
+	enosys = uint16(unix.ENOSYS)
+	einval = uint16(unix.EINVAL)
+	enotty = uint16(unix.ENOTTY)
+	eacces = uint16(unix.EACCES)
+	enotsu = uint16(unix.EOPNOTSUPP)
+	eafno  = uint16(unix.EAFNOSUPPORT)
+	esrch  = uint16(unix.ESRCH)
+)
+
+// promises lists the sets in the order in which their rows are tried.
+// quiet comes last: what a program may try without harm and must not be killed
+// for, but never gets.
+func promises() []promise {
+	return []promise{
+		{0, refusals()},
+		{capability.Stdio, stdio()},
+		{capability.WriteOnly, wpath()},
+		{capability.Cpath, cpath()},
+		{capability.Fattr, fattr()},
+		{capability.Inet, inet()},
+		{capability.Proc, proc()},
+		{capability.ExecOnly, execute()},
+		{0, quiet()},
+	}
+}
+
+// refusals are forbidden arguments of calls that are otherwise permitted. They
+// come first, so that no promise opens them again.
+func refusals() []row {
+	return []row{
+		{"kill tkill", all(is(0, launcherTID)), Errno(esrch)},
+		{"tgkill rt_tgsigqueueinfo", all(is(1, launcherTID)), Errno(esrch)},
+		{"rt_sigqueueinfo", all(is(0, launcherTID)), Errno(esrch)},
+		{"clone", all(has(0, cloneForbidden)), Errno(eperm)},
+		// A set-user-id file outside would act with the cell's uid for others.
+		{"creat mkdir", all(has(1, 0o6000)), Errno(eperm)},
+		{"open mkdirat", all(has(2, 0o6000)), Errno(eperm)},
+		{"openat", all(has(3, 0o6000)), Errno(eperm)},
+		{"mknod", all(has(1, 0o6000)), Errno(eperm)},
+		{"mknodat", all(has(2, 0o6000)), Errno(eperm)},
+		// The mark by which the cell's processes are found (RLIMIT_MSGQUEUE).
+		{"setrlimit", all(is(0, unix.RLIMIT_MSGQUEUE)), Errno(eperm)},
+		{"prlimit64", all(isNot(0, self)), Errno(eperm)},
+		{"prlimit64", all(is(1, unix.RLIMIT_MSGQUEUE), isNot(2, 0)), Errno(eperm)},
+		{"prlimit64", all(is(1, unix.RLIMIT_MSGQUEUE), highIsNot(2, 0)), Errno(eperm)},
+		// Others' scheduling is none of the cell's business; 0 is oneself.
+		{"sched_setaffinity sched_setscheduler sched_setparam sched_setattr", all(isNot(0, self)), Errno(eperm)},
+		{"sched_getaffinity sched_getscheduler sched_getparam sched_getattr sched_rr_get_interval", all(isNot(0, self)), Errno(esrch)},
+		{"setpriority getpriority ioprio_get ioprio_set", all(isNot(1, self)), Errno(eperm)},
+		{"get_robust_list capget", all(isNot(0, self)), Errno(eperm)},
+		// A thread's pidfd could name the launcher (PIDFD_THREAD).
+		{"pidfd_open", all(has(1, unix.O_EXCL)), Errno(einval)},
+		// A lease on a shared blob would stop every other reader of it.
+		{"fcntl", all(is(1, unix.F_SETLEASE)), Errno(eacces)},
+		{"fcntl", all(is(1, unix.F_NOTIFY)), Errno(einval)},
+		// A memory file that can be executed is a program nobody granted: the
+		// supervisor makes one without that right instead.
+		{"memfd_create", all(lacks(1, mfdNoexecSeal)), Ask},
+		// Typing into the terminal, its console and line disciplines.
+		{"ioctl", all(oneOf(1, unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCCONS, unix.TIOCSETD)), Errno(eperm)},
+	}
+}
+
+const mfdNoexecSeal = 0x8 // MFD_NOEXEC_SEAL, linux/memfd.h
+
+// stdio is what every program needs: memory, threads, time, signals, what is
+// open already, and reading what Landlock lets it read.
+func stdio() []row {
+	return []row{
+		{names: `read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close close_range
+			dup dup2 dup3 pipe pipe2 lseek fstat poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl
+			epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2 timerfd_create timerfd_settime timerfd_gettime
+			signalfd signalfd4 inotify_init inotify_init1 inotify_rm_watch fadvise64 readahead sendfile splice
+			tee copy_file_range ftruncate fallocate fsync fdatasync sync_file_range sync syncfs cachestat
+			fcntl memfd_create`, verdict: Allow},
+		{names: `open openat stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat
+			getcwd chdir fchdir getdents getdents64 statfs fstatfs getxattr lgetxattr fgetxattr listxattr
+			llistxattr flistxattr umask`, verdict: Allow},
+		{names: `mmap munmap mprotect mremap madvise brk mincore msync mlock munlock mlock2 mlockall munlockall
+			membarrier pkey_alloc pkey_free pkey_mprotect mseal map_shadow_stack`, verdict: Allow},
+		{names: "clone", tests: all(has(0, unix.CLONE_THREAD)), verdict: Allow},
+		{names: `exit exit_group futex futex_wait futex_wake futex_requeue futex_waitv set_robust_list
+			get_robust_list set_tid_address rseq sched_yield sched_getaffinity sched_setaffinity
+			sched_getscheduler sched_getparam sched_getattr sched_setscheduler sched_setparam sched_setattr
+			sched_get_priority_max sched_get_priority_min sched_rr_get_interval getpriority setpriority
+			ioprio_get ioprio_set getcpu restart_syscall`, verdict: Allow},
+		{names: `gettid getpid getppid getpgid getpgrp getsid getuid geteuid getgid getegid getresuid getresgid
+			getgroups setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget
+			capset getrlimit setrlimit prlimit64 getrusage times sysinfo uname getrandom`, verdict: Allow},
+		{names: `rt_sigaction rt_sigprocmask rt_sigpending rt_sigreturn rt_sigsuspend rt_sigtimedwait
+			rt_sigqueueinfo rt_tgsigqueueinfo sigaltstack pause kill tkill tgkill alarm setitimer getitimer
+			timer_create timer_settime timer_gettime timer_getoverrun timer_delete nanosleep clock_nanosleep
+			clock_gettime clock_getres gettimeofday time wait4 waitid`, verdict: Allow},
+		{names: "seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self", verdict: Allow},
+		{names: "flock inotify_add_watch", verdict: Ask},
+		// Sockets that are open already, and pairs. No datagram pairs: one of
+		// those can be aimed at any path or abstract name with sendto.
+		{names: "socketpair", tests: all(is(0, unix.AF_UNIX), masked(1, 0xf, unix.SOCK_STREAM)), verdict: Allow},
+		{names: "socketpair", tests: all(is(0, unix.AF_UNIX), masked(1, 0xf, unix.SOCK_SEQPACKET)), verdict: Allow},
+		{names: "socketpair", verdict: Errno(enotsu)},
+		{names: `recvfrom recvmsg recvmmsg sendto sendmsg sendmmsg shutdown getsockname getpeername getsockopt
+			setsockopt`, verdict: Allow},
+		{names: "ioctl", tests: all(oneOf(1, ioctls...)), verdict: Allow},
+		{names: "prctl", tests: all(oneOf(0, prctls...)), verdict: Allow},
+		// Pretended: a process that hides its memory would hide it from the supervisor.
+		{names: "prctl", tests: all(is(0, unix.PR_SET_DUMPABLE)), verdict: Errno(0)},
+		{names: "arch_prctl", tests: all(oneOf(0, 0x1001, 0x1002, 0x1003, 0x1004)), verdict: Allow}, // ARCH_{SET,GET}_{FS,GS}
+		{names: "personality", tests: all(oneOf(0, 0, 0xffffffff)), verdict: Allow},                 // PER_LINUX, query
+	}
+}
+
+// ioctls are the requests that stdio allows: terminals, what is readable,
+// descriptor flags, cloning of files. All others fail with ENOTTY.
+var ioctls = []uint32{
+	unix.TCGETS, unix.TCSETS, unix.TCSETSW, unix.TCSETSF, unix.TCGETS2, unix.TCSETS2, unix.TCSETSW2, unix.TCSETSF2,
+	unix.TCSBRK, unix.TCXONC, unix.TCFLSH, unix.TCSBRKP, unix.TIOCSCTTY, unix.TIOCNOTTY, unix.TIOCGPGRP, unix.TIOCSPGRP,
+	unix.TIOCGSID, unix.TIOCOUTQ, unix.TIOCINQ, unix.TIOCGWINSZ, unix.TIOCSWINSZ, unix.TIOCEXCL, unix.TIOCNXCL,
+	fionbio, fioasync, fioclex, fionclex, fioqsize,
+	unix.FICLONE, unix.FICLONERANGE, unix.FS_IOC_GETFLAGS, fsIocFiemap,
+}
+
+// From asm-generic/ioctls.h.
+const (
+	fionbio  = 0x5421
+	fionclex = 0x5450
+	fioclex  = 0x5451
+	fioasync = 0x5452
+	fioqsize = 0x5460
+
+	fsIocFiemap = 0xc020660b // linux/fs.h
+)
+
+// prctls are the options that stdio allows: they look at or restrict the
+// caller. All others fail with EINVAL.
+var prctls = []uint32{
+	unix.PR_SET_PDEATHSIG, unix.PR_GET_PDEATHSIG, unix.PR_GET_DUMPABLE, unix.PR_GET_KEEPCAPS, unix.PR_SET_KEEPCAPS,
+	unix.PR_SET_NAME, unix.PR_GET_NAME, unix.PR_GET_SECCOMP, unix.PR_SET_SECCOMP, unix.PR_CAPBSET_READ, unix.PR_CAPBSET_DROP,
+	unix.PR_GET_TSC, unix.PR_GET_SECUREBITS, unix.PR_SET_TIMERSLACK, unix.PR_GET_TIMERSLACK, unix.PR_SET_CHILD_SUBREAPER,
+	unix.PR_GET_CHILD_SUBREAPER, unix.PR_SET_NO_NEW_PRIVS, unix.PR_GET_NO_NEW_PRIVS, unix.PR_GET_TID_ADDRESS,
+	unix.PR_SET_THP_DISABLE, unix.PR_GET_THP_DISABLE, unix.PR_CAP_AMBIENT, unix.PR_GET_SPECULATION_CTRL,
+	unix.PR_SET_SPECULATION_CTRL, unix.PR_PAC_RESET_KEYS, unix.PR_SET_TAGGED_ADDR_CTRL, unix.PR_GET_TAGGED_ADDR_CTRL,
+	unix.PR_SVE_SET_VL, unix.PR_SVE_GET_VL, unix.PR_SET_MDWE, unix.PR_GET_MDWE, unix.PR_SET_VMA, unix.PR_GET_AUXV,
+}
+
+// cpath makes, renames and removes names.
+func cpath() []row {
+	return []row{
+		{names: `rename renameat renameat2 unlink unlinkat mkdir mkdirat rmdir link linkat symlink symlinkat creat`, verdict: Allow},
+		{names: "mknod", tests: all(masked(1, unix.S_IFMT, 0)), verdict: Allow},
+		{names: "mknod", tests: all(masked(1, unix.S_IFMT, unix.S_IFREG)), verdict: Allow},
+		{names: "mknod", tests: all(masked(1, unix.S_IFMT, unix.S_IFIFO)), verdict: Allow},
+		{names: "mknodat", tests: all(masked(2, unix.S_IFMT, 0)), verdict: Allow},
+		{names: "mknodat", tests: all(masked(2, unix.S_IFMT, unix.S_IFREG)), verdict: Allow},
+		{names: "mknodat", tests: all(masked(2, unix.S_IFMT, unix.S_IFIFO)), verdict: Allow},
+		{names: "mknod mknodat", verdict: Errno(eperm)},
+	}
+}
+
+// fattr changes modes, owners, times and extended attributes. Landlock knows
+// nothing of these, so the supervisor decides each (package membrane).
+func fattr() []row {
+	return []row{{names: `chmod fchmod fchmodat fchmodat2 chown lchown fchown fchownat utime utimes utimensat futimesat
+		setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr`, verdict: Ask}}
+}
+
+// wpath is what writing adds to cpath and fattr.
+func wpath() []row { return []row{{names: "truncate", verdict: Allow}} }
+
+// inet is TCP and UDP over IPv4 and IPv6: no raw sockets, no MPTCP (which
+// Landlock's TCP rules do not see), no other protocol.
+func inet() []row {
+	var r []row
+	for _, family := range []uint32{unix.AF_INET, unix.AF_INET6} {
+		r = append(r,
+			row{"socket", all(is(0, family), masked(1, 0xf, unix.SOCK_STREAM), oneOf(2, 0, unix.IPPROTO_TCP)), Allow},
+			row{"socket", all(is(0, family), masked(1, 0xf, unix.SOCK_DGRAM), oneOf(2, 0, unix.IPPROTO_UDP)), Allow},
+			row{"socket", all(is(0, family)), Errno(uint16(unix.EPROTONOSUPPORT))})
+	}
+	return append(r,
+		row{names: "connect bind listen accept accept4", verdict: Allow},
+		row{names: "ioctl", tests: all(oneOf(1, unix.SIOCGIFNAME, unix.SIOCGIFCONF, unix.SIOCGIFFLAGS, unix.SIOCGIFADDR,
+			unix.SIOCGIFBRDADDR, unix.SIOCGIFNETMASK, unix.SIOCGIFMTU, unix.SIOCGIFINDEX, unix.SIOCATMARK)), verdict: Allow})
+}
+
+// proc makes processes and arranges them.
+func proc() []row {
+	return []row{
+		{names: "fork vfork setpgid setsid pidfd_open pidfd_send_signal", verdict: Allow},
+		// No exit signal but the usual one: SIGCONT would undo a suspension.
+		{names: "clone", tests: all(masked(0, cloneSignal, uint32(unix.SIGCHLD))), verdict: Allow},
+		{names: "clone", tests: all(masked(0, cloneSignal, 0)), verdict: Allow},
+		{names: "clone", verdict: Errno(eperm)},
+	}
+}
+
+// execute runs programs; Landlock decides which.
+func execute() []row { return []row{{names: "execve execveat", verdict: Allow}} }
+
+// quiet calls are never in any promise, but ordinary programs try them and go
+// on without: they fail as on a kernel or for a user that lacks them. Whatever
+// is in no list at all is a capability fault.
+func quiet() []row {
+	return []row{
+		{names: `clone3 openat2 io_uring_setup io_uring_enter io_uring_register io_setup io_submit io_getevents
+			io_pgetevents io_cancel io_destroy userfaultfd memfd_secret keyctl add_key request_key mq_open mq_unlink
+			mq_timedsend mq_timedreceive mq_notify mq_getsetattr shmget shmat shmctl shmdt semget semop semctl
+			semtimedop msgget msgsnd msgrcv msgctl statmount listmount setxattrat getxattrat listxattrat
+			removexattrat file_getattr file_setattr modify_ldt set_thread_area get_thread_area vmsplice
+			set_mempolicy get_mempolicy mbind migrate_pages move_pages set_mempolicy_home_node`, verdict: Errno(enosys)},
+		{names: `ptrace process_vm_readv process_vm_writev pidfd_getfd kcmp process_madvise process_mrelease
+			perf_event_open bpf fanotify_init fanotify_mark open_by_handle_at syslog quotactl iopl ioperm unshare
+			adjtimex clock_adjtime personality`, verdict: Errno(eperm)},
+		{names: "name_to_handle_at", verdict: Errno(enotsu)},
+		{names: "socket", tests: all(isNot(0, unix.AF_INET), isNot(0, unix.AF_INET6)), verdict: Errno(eafno)},
+		{names: "ioctl", verdict: Errno(enotty)},
+		{names: "prctl arch_prctl", verdict: Errno(einval)},
+	}
+}
