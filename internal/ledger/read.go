@@ -1,0 +1,212 @@
+package ledger
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"nipcells/internal/cid"
+)
+
+// Record is one line of the ledger.
+type Record struct {
+	Seq    uint64
+	Time   time.Time // UTC
+	Kind   string
+	Fields []Field // those of the kind, in the order of the line
+	Prev   cid.CID
+	Hash   cid.CID
+	// Damaged is the length in bytes of a piece of the file that is no record;
+	// all else is then zero.
+	Damaged int
+}
+
+// Field returns the value of the field name as text, or "".
+func (r Record) Field(name string) string {
+	for _, f := range r.Fields {
+		if f.Name == name {
+			return f.String()
+		}
+	}
+	return ""
+}
+
+// String returns the value as text.
+func (f Field) String() string {
+	if f.Number {
+		return strconv.FormatInt(f.Value, 10)
+	}
+	return f.Text
+}
+
+// Read calls fn for each record from the oldest on, until fn returns an error,
+// which it returns. Records that are appended meanwhile are not seen. It checks
+// each line by itself but not the chain: that is Verify. Damaged pieces are
+// reported as records with Damaged set, never left out. A ledger without a file
+// has no records.
+func (l *Ledger) Read(fn func(Record) error) error {
+	return l.snapshot(func(r io.Reader) error {
+		s := newScanner(r)
+		for {
+			p, err := s.next()
+			if err == io.EOF {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("read ledger %s: %w", l.path, err)
+			}
+			rec := Record{Damaged: len(p.bytes)}
+			if p.valid {
+				if rec, err = parseRecord(p.bytes); err != nil {
+					return fmt.Errorf("read ledger %s at byte %d: %w", l.path, p.offset, err)
+				}
+			}
+			if err := fn(rec); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// snapshot calls fn with what the ledger holds now.
+func (l *Ledger) snapshot(fn func(io.Reader) error) error {
+	f, err := openShared(l.path)
+	if err == syscall.ENOENT {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	size, err := f.size()
+	if err == nil {
+		err = syscall.Flock(f.fd, syscall.LOCK_UN) // what is below size does not change any more
+	}
+	if err != nil {
+		f.close()
+		return fmt.Errorf("read ledger %s: %w", l.path, err)
+	}
+	file := os.NewFile(uintptr(f.fd), l.path)
+	defer file.Close() // only read from
+	return fn(io.NewSectionReader(file, 0, size))
+}
+
+// piece is a line that is a valid record by itself, or damage: all the bytes up
+// to the next valid line or the end.
+type piece struct {
+	offset int64
+	bytes  []byte
+	valid  bool
+	head   Head
+	prev   cid.CID
+}
+
+// scanner cuts a ledger into pieces.
+type scanner struct {
+	r       *bufio.Reader
+	offset  int64
+	pending *piece // the valid line that ended a damaged piece
+}
+
+func newScanner(r io.Reader) *scanner {
+	return &scanner{r: bufio.NewReaderSize(r, MaxLine+1)}
+}
+
+// next returns the next piece, or io.EOF. Its bytes are its own.
+func (s *scanner) next() (piece, error) {
+	if p := s.pending; p != nil {
+		s.pending = nil
+		return *p, nil
+	}
+	damage := piece{offset: s.offset}
+	for {
+		line, err := s.r.ReadSlice('\n')
+		if err != nil && err != io.EOF && err != bufio.ErrBufferFull {
+			return piece{}, err
+		}
+		if err == nil {
+			if h, prev, ok := checkLine(line); ok {
+				p := piece{offset: s.offset, bytes: bytes.Clone(line), valid: true, head: h, prev: prev}
+				s.offset += int64(len(line))
+				if damage.bytes == nil {
+					return p, nil
+				}
+				s.pending = &p
+				return damage, nil
+			}
+		}
+		damage.bytes = append(damage.bytes, line...)
+		s.offset += int64(len(line))
+		switch {
+		case len(damage.bytes) > maxFragment+MaxLine:
+			return piece{}, fmt.Errorf("byte %d: %w", damage.offset, ErrDamaged)
+		case err == io.EOF && len(damage.bytes) == 0:
+			return piece{}, io.EOF
+		case err == io.EOF:
+			return damage, nil
+		}
+	}
+}
+
+// parseRecord reads a line that checkLine found valid.
+func parseRecord(line []byte) (rec Record, err error) {
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.UseNumber()
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return rec, errors.New("line is no JSON object")
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return rec, err
+		}
+		value, err := d.Token()
+		if err != nil {
+			return rec, err
+		}
+		if err := rec.put(name.(string), value); err != nil {
+			return rec, err
+		}
+	}
+	if rec.Kind == "" || rec.Time.IsZero() || rec.Hash.IsZero() {
+		return rec, errors.New("record without time, kind or hash")
+	}
+	return rec, nil
+}
+
+// put stores one member of a line's object.
+func (r *Record) put(name string, value json.Token) (err error) {
+	f := Field{Name: name}
+	switch v := value.(type) {
+	case string:
+		f.Text = v
+	case json.Number:
+		f.Number = true
+		if f.Value, err = v.Int64(); err != nil {
+			return fmt.Errorf("field %q: want a whole number", name)
+		}
+	default:
+		return fmt.Errorf("field %q: want a string or a number", name)
+	}
+	switch name {
+	case "time":
+		r.Time, err = time.Parse(timeLayout, f.Text)
+	case "kind":
+		r.Kind = f.Text
+	case "seq":
+		r.Seq = uint64(f.Value)
+	case "prev":
+		r.Prev, err = cid.Parse(f.Text)
+	case "hash":
+		r.Hash, err = cid.Parse(f.Text)
+	default:
+		r.Fields = append(r.Fields, f)
+	}
+	return err
+}
