@@ -24,3 +24,5 @@ require (
 	golang.org/x/term v0.47.0 // indirect
 	pault.ag/go/debian v0.19.0 // indirect
 )
+
+replace github.com/klauspost/cpuid/v2 => ./replace/cpuid
