@@ -130,9 +130,13 @@ func (s *scanner) next() (piece, error) {
 		if err != nil && err != io.EOF && err != bufio.ErrBufferFull {
 			return piece{}, err
 		}
-		if err == nil {
-			if h, prev, ok := checkLine(line); ok {
-				p := piece{offset: s.offset, bytes: bytes.Clone(line), valid: true, head: h, prev: prev}
+		if err != bufio.ErrBufferFull {
+			whole := bytes.Clone(line)
+			if err == io.EOF { // a power cut may take just the newline
+				whole = append(whole, '\n')
+			}
+			if h, prev, ok := checkLine(whole); ok {
+				p := piece{offset: s.offset, bytes: whole, valid: true, head: h, prev: prev}
 				s.offset += int64(len(line))
 				if damage.bytes == nil {
 					return p, nil

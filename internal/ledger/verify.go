@@ -183,10 +183,15 @@ func (v *verifier) seal(p piece, rec Record) error {
 // line of it lacks its end or holds blocks of zeroes. A line that has the end
 // that all lines have, and does not fit its hash, was edited.
 func looksTorn(b []byte) bool {
+	if n := len(b); n > 0 && b[n-1] != '\n' && looksWhole(append(bytes.Clone(b[bytes.LastIndexByte(b, '\n')+1:]), '\n')) {
+		return false
+	}
 	for line := range bytes.Lines(b) {
-		if bytes.IndexByte(line, 0) < 0 && hasLineEnd(line) {
+		if looksWhole(line) {
 			return false
 		}
 	}
 	return true
 }
+
+func looksWhole(line []byte) bool { return bytes.IndexByte(line, 0) < 0 && hasLineEnd(line) }
