@@ -1,18 +1,32 @@
+// Package npk is the end-user package: the recipe that describes how one is made
+// (KDL), the signed manifest and Merkle tree of its files, and the .npk file that
+// carries them (FORMAT.md).
+//
+// Reading never touches the disk, never allocates more than one frame plus what
+// was really received, and checks everything that a stranger wrote: whoever gets
+// a Head holds clean, unique, sorted names below one directory, symlinks that
+// stay there, sizes that add up, content ids that match, and a valid signature.
+// Whether the signer is trusted is for the caller to decide. Packing reads a
+// staging directory and is deterministic: the same files, recipe, options and
+// key give the same bytes.
 package npk
 
 import (
+	"path/filepath"
+
 	"nipcells/internal/capability"
 	"nipcells/internal/cid"
 )
 
 // Recipe describes how a package is made and what it asks for. It is the
-// parsed form of a KDL recipe (SPEC section 6).
+// parsed form of a KDL recipe (SPEC section 6). Lists that a recipe does not
+// have are nil.
 type Recipe struct {
 	Name     string // [a-z0-9][a-z0-9+.-]*
 	Version  string // [A-Za-z0-9][A-Za-z0-9.+~_-]*, no epoch
 	Title    string // directory below /Programs; Name where the recipe has none
 	Summary  string
-	Arch     string // amd64, arm64 or all
+	Arch     string // amd64, arm64 or all; empty in a recipe that leaves it to Pack
 	Source   string // where the files come from: debian:git=1:2.39.5-0+deb12u3, dir:tool …
 	Depends  []string
 	Commands []Command
@@ -21,6 +35,22 @@ type Recipe struct {
 	Bus      []string
 	Budget   capability.Budget
 	Env      []EnvVar
+	Dir      string   // directory of the files, relative to the recipe; empty: DefaultFiles. Not in a manifest
+	Exclude  []string // patterns of what Pack leaves out of Dir, see ParseRecipe. Not in a manifest
+}
+
+// DefaultFiles is the directory beside a recipe that holds the package's files
+// where the recipe does not name another.
+const DefaultFiles = "files"
+
+// FilesDir returns the directory of the package's files for a recipe that was
+// read from the file recipe.
+func (r *Recipe) FilesDir(recipe string) string {
+	dir := r.Dir
+	if dir == "" {
+		dir = DefaultFiles
+	}
+	return filepath.Join(filepath.Dir(recipe), filepath.FromSlash(dir))
 }
 
 // Command is a program of a package that a person can run.
