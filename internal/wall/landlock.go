@@ -78,7 +78,7 @@ type Access uint64
 // Rights of the parts of a cell. Landlock grants them to everything below a
 // directory, or to one file.
 const (
-	Program = Access(accessRead | accessExecute) // package files
+	Package = Access(accessRead | accessExecute) // package files
 	Scratch = Access(accessRead | accessWrite | accessCreate)
 	Config  = Access(unix.LANDLOCK_ACCESS_FS_READ_FILE)
 	Device  = Access(unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | accessIoctl)

@@ -79,3 +79,7 @@ func (a Arch) CallName(nr uint32) string {
 	}
 	return fmt.Sprintf("call %d", nr)
 }
+
+// Audit returns the architecture's AUDIT_ARCH_* number, which the kernel puts
+// into each notification.
+func (a Arch) Audit() uint32 { return a.audit }

@@ -1,0 +1,146 @@
+package cell
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/hier"
+	"nipcells/internal/ledger"
+)
+
+// The guard is a second small process that ends the cell when the supervisor
+// dies. It is nip itself, started in the background once the cell has lived for
+// GuardDelay; before that, the next nip command cleans up.
+
+// guard is the supervisor's hold on its guard.
+type guard struct {
+	mu   sync.Mutex
+	pid  int
+	over bool // the cell has ended: none must be started any more
+}
+
+// startGuard runs Options.Guard with the root, the fiber-id and our pid added.
+// It has none of our descriptors and a process group of its own, so that keys
+// of the terminal do not reach it.
+func (c *cell) startGuard() {
+	c.guard.mu.Lock()
+	defer c.guard.mu.Unlock()
+	if c.guard.over || len(c.Guard) == 0 {
+		return
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		c.Report("start the guard: open /dev/null: " + err.Error())
+		return
+	}
+	defer unix.Close(null)
+	argv := append(append([]string{}, c.Options.Guard...), c.Root.Path(), c.state.fiber, strconv.Itoa(os.Getpid()))
+	pid, err := syscall.ForkExec("/proc/self/exe", argv, &syscall.ProcAttr{
+		Dir: "/", Env: []string{}, Files: []uintptr{uintptr(null), uintptr(null), uintptr(null)},
+		Sys: &syscall.SysProcAttr{Setpgid: true},
+	})
+	if err != nil {
+		c.Report("start the guard: " + err.Error())
+		return
+	}
+	c.guard.pid = pid
+}
+
+// stopGuard ends the guard, and any that would still be started.
+func (c *cell) stopGuard() {
+	c.guard.mu.Lock()
+	defer c.guard.mu.Unlock()
+	c.guard.over = true
+	if c.guard.pid != 0 {
+		_ = unix.Kill(c.guard.pid, unix.SIGKILL) // our child, not yet reaped: the number is its own
+		c.guard.pid = 0
+	}
+}
+
+// Guard waits until supervisor, which must be the caller's parent, is gone and
+// then ends the cell. It returns early without an error if the parent is gone
+// already; the cell is ended all the same.
+func Guard(root *hier.Root, fiber string, supervisor int) error {
+	id, err := strconv.ParseUint(fiber, 16, 32)
+	if err != nil {
+		return fmt.Errorf("guard: fiber-id %q: %w", fiber, err)
+	}
+	if pidfd, err := unix.PidfdOpen(supervisor, 0); err == nil {
+		defer unix.Close(pidfd)
+		for unix.Getppid() == supervisor { // else the number may be another process's by now
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1)
+			if err == nil {
+				break
+			}
+			if err != unix.EINTR {
+				return fmt.Errorf("guard: wait for supervisor %d: %w", supervisor, err)
+			}
+		}
+	}
+	return end(root, fiber, uint32(id), "guard")
+}
+
+// end kills what is left of a cell whose supervisor is gone, removes its
+// directory and says so in the ledger.
+func end(root *hier.Root, fiber string, id uint32, by string) error {
+	killed := 0
+	for empty := 0; empty < 2; {
+		n := KillMarked(id)
+		killed += n
+		if n == 0 {
+			empty++
+			continue
+		}
+		empty = 0
+		time.Sleep(time.Millisecond) // the killed need a moment to be gone
+	}
+	if err := removeCell(root.Cell(fiber)); err != nil {
+		return fmt.Errorf("remove cell %s: %w", fiber, err)
+	}
+	_, err := ledger.Open(root.Ledger()).Append("orphan", ledger.Text("fiber", fiber), ledger.Text("by", by), ledger.Number("killed", int64(killed)))
+	return err
+}
+
+// Recover ends the cells whose supervisor is gone and reports their fiber-ids.
+// Without such cells it costs one directory listing.
+func Recover(root *hier.Root) ([]string, error) {
+	list, err := List(root)
+	if err != nil {
+		return nil, err
+	}
+	var ended []string
+	for _, c := range list {
+		if !c.Dead {
+			continue
+		}
+		id, err := strconv.ParseUint(c.Fiber, 16, 32)
+		if err != nil {
+			continue // List lets through none
+		}
+		if err := end(root, c.Fiber, uint32(id), "recover"); err != nil {
+			return ended, err
+		}
+		ended = append(ended, c.Fiber)
+	}
+	return ended, nil
+}
+
+// isZombie reports whether a process has ended and waits to be reaped.
+func isZombie(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return true
+	}
+	for i := len(b) - 1; i >= 2; i-- {
+		if b[i-2] == ')' { // the name may hold anything, its last parenthesis ends it
+			return b[i] == 'Z' || b[i] == 'X'
+		}
+	}
+	return true
+}

@@ -1,0 +1,202 @@
+package cell
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"nipcells/internal/capability"
+	"nipcells/internal/wall"
+)
+
+// UnveilError reports a path that cannot be made visible.
+type UnveilError struct {
+	Path string
+	Err  error
+}
+
+func (e *UnveilError) Error() string { return fmt.Sprintf("unveil %s: %v", e.Path, e.Err) }
+func (e *UnveilError) Unwrap() error { return e.Err }
+
+var (
+	// ErrCoversRoot reports an unveil that would show or open nip's own files:
+	// Landlock cannot take away below what it grants.
+	ErrCoversRoot = errors.New("it contains nip's own files (keys, ledger, other packages), which no cell may see")
+	// ErrPolicy reports an unveil that the host's policy does not allow.
+	ErrPolicy = errors.New("the host's policy does not allow it")
+)
+
+// chooseUnveil resolves what the package and the person want visible. The
+// package's paths may be missing; the person's must exist. The policy caps all.
+func (c *cell) chooseUnveil() error {
+	for _, u := range c.Plan.Unveil {
+		real, err := filepath.EvalSymlinks(u.Path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return &UnveilError{u.Path, err}
+		}
+		if err := c.checkUnveil(real); err != nil {
+			return &UnveilError{u.Path, err}
+		}
+		c.unveil = append(c.unveil, capability.Unveil{Path: real, Rights: u.Rights})
+	}
+	for _, u := range c.Options.Unveil {
+		real, err := filepath.EvalSymlinks(u.Path)
+		if err != nil {
+			return &UnveilError{u.Path, errors.Unwrap(err)}
+		}
+		if err := c.checkUnveil(real); err != nil {
+			return &UnveilError{u.Path, err}
+		}
+		rights := u.Rights
+		if c.Plan.Capped {
+			if rights = rights.Intersect(capability.RightsAt(c.Plan.Caps, real)); rights == 0 {
+				return &UnveilError{u.Path, ErrPolicy}
+			}
+		}
+		c.unveil = append(c.unveil, capability.Unveil{Path: real, Rights: rights})
+	}
+	return nil
+}
+
+// checkUnveil refuses paths at, in or above what belongs to nip. Below Data is
+// fine: that is where people keep what cells share; an application's own part
+// of it is not.
+func (c *cell) checkUnveil(path string) error {
+	for _, root := range []string{c.Root.Path(), c.Plan.Root} {
+		for _, own := range []string{"Nexus", "Cas", "System", "Programs", "Cell", "Data/apps"} {
+			dir := filepath.Join(root, own)
+			if below(path, dir) || below(dir, path) {
+				return ErrCoversRoot
+			}
+		}
+	}
+	return nil
+}
+
+// below reports whether path is dir or lies below it.
+func below(path, dir string) bool {
+	rest, ok := strings.CutPrefix(path, dir)
+	return ok && (rest == "" || dir == "/" || rest[0] == '/')
+}
+
+// chooseCwd takes the person's choice, else the caller's directory where the
+// cell may see it, else HOME.
+func (c *cell) chooseCwd() error {
+	if c.Cwd != "" {
+		real, err := filepath.EvalSymlinks(c.Cwd)
+		if err != nil {
+			return &UnveilError{c.Cwd, errors.Unwrap(err)}
+		}
+		if !c.sees(real) {
+			return &UnveilError{c.Cwd, errors.New("the cell cannot see it")}
+		}
+		c.cwd = real
+		return nil
+	}
+	c.cwd = c.home
+	if len(c.unveil) == 0 {
+		return nil
+	}
+	if wd, err := os.Getwd(); err == nil {
+		if real, err := filepath.EvalSymlinks(wd); err == nil && c.sees(real) {
+			c.cwd = real
+		}
+	}
+	return nil
+}
+
+func (c *cell) sees(path string) bool {
+	return below(path, c.home) || capability.RightsAt(c.unveil, path) != 0
+}
+
+// rules lists all that the cell may touch: the plan's part, its own
+// directories, what is unveiled.
+func (c *cell) rules() []wall.Rule {
+	own := wall.Scratch.Under(c.pledge)
+	rules := make([]wall.Rule, 0, len(c.Plan.Rules)+len(c.unveil)+3)
+	for _, r := range c.Plan.Rules {
+		rules = append(rules, wall.Rule{Path: r.Path, Access: wall.Access(r.Access), Optional: r.Optional})
+	}
+	rules = append(rules,
+		wall.Rule{Path: c.home, Access: own},
+		wall.Rule{Path: c.state.tmp(), Access: own},
+		wall.Rule{Path: c.state.run(), Access: own})
+	for _, u := range c.unveil {
+		rules = append(rules, wall.Rule{Path: u.Path, Access: wall.AccessOf(u.Rights, c.pledge)})
+	}
+	if c.pledge.Has(capability.Inet) {
+		for _, f := range resolverFiles {
+			rules = append(rules, wall.Rule{Path: f, Access: wall.Config, Optional: true})
+		}
+	}
+	return rules
+}
+
+// resolverFiles are the configuration files that INET implies: how this host
+// resolves names.
+var resolverFiles = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols"}
+
+// writable and readable are what the Membrane goes by.
+func (c *cell) writable() []string {
+	list := []string{c.home, c.state.tmp(), c.state.run()}
+	for _, u := range c.unveil {
+		if u.Rights.Has(capability.Write) {
+			list = append(list, u.Path)
+		}
+	}
+	return list
+}
+
+func (c *cell) readable() []string {
+	var list []string
+	for _, u := range c.unveil {
+		list = append(list, u.Path)
+	}
+	return list
+}
+
+// environment is the program's: a clean one. The plan's variables, with the
+// cell's own directories put in; these of the caller's, where set; the person's.
+func (c *cell) environment() []string {
+	env := make([]string, 0, len(c.Plan.Env)+len(c.Env)+24)
+	put := func(name, value string) { env = append(env, name+"="+value) }
+	put("HOME", c.home)
+	put("TMPDIR", c.state.tmp())
+	put("XDG_RUNTIME_DIR", c.state.run())
+	put("PATH", c.Plan.View+"/bin:"+c.Plan.View+"/sbin")
+	put("NIP_CELL", c.state.fiber)
+	put("NIP_PACKAGE", c.Plan.Package)
+	for _, name := range callersVariables {
+		if value, ok := os.LookupEnv(name); ok {
+			put(name, value)
+		}
+	}
+	expand := strings.NewReplacer("{home}", c.home, "{tmp}", c.state.tmp())
+	for _, v := range c.Plan.Env {
+		if strings.Contains(v, "{") {
+			v = expand.Replace(v)
+		}
+		env = append(env, v)
+	}
+	return append(env, c.Env...)
+}
+
+// callersVariables pass into a cell: who, in which language, on what terminal.
+var callersVariables = []string{
+	"USER", "LOGNAME", "TERM", "COLORTERM", "NO_COLOR", "COLUMNS", "LINES", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE",
+	"LC_COLLATE", "LC_MESSAGES", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "TZ",
+}
+
+// compileFilter returns the seccomp program for the cell's pledge: the plan's
+// where the person changed nothing.
+func (c *cell) compileFilter() []byte {
+	if c.pledge == c.Plan.Pledge {
+		return append([]byte(nil), c.Plan.Filter...)
+	}
+	return wall.Compile(wall.Host(), c.pledge).Bytes()
+}

@@ -1,0 +1,171 @@
+package cell
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/ledger"
+	"nipcells/internal/wall"
+)
+
+// GuardDelay is how long a cell lives before its guard is started: programs
+// that end at once do not pay for one.
+const GuardDelay = 50 * time.Millisecond
+
+// wait waits for the program, forwards signals to it, and ends everything that
+// it leaves behind. The supervisor is a subreaper, so that orphans of the cell
+// become its children whatever they do: when it has none left, none are left.
+func (c *cell) wait() int {
+	stopForwarding := c.forwardSignals()
+	defer stopForwarding()
+	c.releaseStdio()
+	guard := time.AfterFunc(GuardDelay, c.startGuard)
+	status := c.reapFirst()
+	guard.Stop()
+	c.killRest()
+	_, err := c.ledger.Append("exit", ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package),
+		ledger.Number("status", int64(status)), ledger.Number("milliseconds", time.Since(c.started).Milliseconds()))
+	if err != nil {
+		c.Report("ledger: " + err.Error())
+	}
+	return status
+}
+
+// reapFirst collects children until the program itself ends.
+func (c *cell) reapFirst() int {
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, 0, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			c.Report("wait for the program: " + err.Error())
+			return 125
+		case pid == c.first && ws.Exited():
+			return ws.ExitStatus()
+		case pid == c.first && ws.Signaled():
+			return 128 + int(ws.Signal())
+		}
+	}
+}
+
+// killRest kills all processes that carry the cell's mark until none is left.
+func (c *cell) killRest() {
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		if err == unix.ECHILD {
+			return
+		}
+		if err == nil && pid > 0 {
+			continue
+		}
+		c.stopGuard()
+		if KillMarked(c.state.id) == 0 {
+			// What is left is dying, or the guard: wait for one of them.
+			if _, err := unix.Wait4(-1, &ws, 0, nil); err == unix.ECHILD {
+				return
+			}
+		}
+	}
+}
+
+// KillMarked sends SIGKILL to every process that carries the mark of fiber and
+// reports how many there were. Those of other users cannot be seen.
+func KillMarked(fiber uint32) int {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return 0
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return 0
+	}
+	killed := 0
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if f, ok := wall.MarkOf(pid); !ok || f != fiber {
+			continue
+		}
+		if killExactly(pid, fiber) {
+			killed++
+		}
+	}
+	return killed
+}
+
+// killExactly kills pid if it still carries the mark: the number may have been
+// given to another process between the look and the kill, a pidfd is not.
+// Zombies still show their mark and count as gone.
+func killExactly(pid int, fiber uint32) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	if f, ok := wall.MarkOf(pid); !ok || f != fiber || isZombie(pid) {
+		return false
+	}
+	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+}
+
+// forwardSignals passes what is sent to the supervisor on to the program.
+// Signals from the terminal's keys reach the program by themselves, as it is in
+// the same process group.
+func (c *cell) forwardSignals() (stop func()) {
+	ch := make(chan os.Signal, 16)
+	signal.Notify(ch, unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	end := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-end:
+				return
+			case s := <-ch:
+				if (s == unix.SIGINT || s == unix.SIGQUIT) && !c.Detached && foreground() {
+					continue
+				}
+				_ = unix.Kill(c.first, s.(syscall.Signal)) // ESRCH: it ends just now
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(ch)
+		close(end)
+		<-ended
+	}
+}
+
+// foreground reports whether the process is in the foreground of a terminal:
+// then an interrupt came from its keys and went to the whole group.
+func foreground() bool {
+	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(tty)
+	pgrp, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP)
+	return err == nil && pgrp == unix.Getpgrp()
+}
+
+// releaseStdio gives up the supervisor's copies of standard input and output,
+// so that pipelines end when the program does.
+func (c *cell) releaseStdio() {
+	for fd := range 2 {
+		if err := openNull(fd); err != nil {
+			c.Report(fmt.Sprintf("release descriptor %d: %v", fd, err))
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package launch
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"nipcells/internal/capability"
+	"nipcells/internal/hier"
+	"nipcells/internal/npk"
+	"nipcells/internal/plan"
+	"nipcells/internal/wall"
+)
+
+// grant fills in what the manifest asks, capped by the policies, and the filter.
+func grant(p *plan.Plan, m *npk.Manifest, policies []string) error {
+	asked := capability.Set{Pledge: m.Pledge, Unveil: m.Unveil, Budget: m.Budget}
+	limit := capability.Everything()
+	for _, path := range policies {
+		l, err := ReadPolicy(path)
+		if err != nil {
+			return err
+		}
+		limit = limit.Intersect(l)
+	}
+	given := capability.Effective(asked, capability.Changes{}, limit)
+	p.Pledge, p.Unveil, p.Budget = given.Pledge, given.Unveil, given.Budget
+	p.Ceiling, p.Caps = limit.Pledge, limit.Unveil
+	p.Capped = !capability.RightsAt(limit.Unveil, "/").Has(capability.AllRights)
+	p.Filter = wall.Compile(wall.Host(), p.Pledge).Bytes()
+	return nil
+}
+
+// devices are the harmless ones that every program expects.
+var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
+
+// rules are the Landlock rules that every cell of the package has: its view,
+// the loaders that its executables name, devices. The view
+// stays readable without RPATH: a program that cannot read its libraries
+// cannot start.
+func rules(root *hier.Root, head *npk.Head, p *plan.Plan) []plan.Rule {
+	list := []plan.Rule{{Path: p.View, Access: uint64(wall.Package)}}
+	seen := map[string]bool{}
+	for i := range head.Entries {
+		e := &head.Entries[i]
+		if e.Interp.IsZero() || seen[e.Interp.String()] {
+			continue
+		}
+		seen[e.Interp.String()] = true
+		list = append(list, plan.Rule{Path: root.Loader(e.Interp.String()), Access: uint64(wall.Package)})
+	}
+	for _, d := range devices {
+		list = append(list, plan.Rule{Path: d, Access: uint64(wall.Device), Optional: true})
+	}
+	return list
+}
+
+// environment puts the package's places into the recipe's variables; those of
+// the running cell stay for the start.
+func environment(m *npk.Manifest, p *plan.Plan) []string {
+	expand := strings.NewReplacer("{prefix}", p.Prefix, "{view}", p.View)
+	var env []string
+	for _, v := range m.Env {
+		env = append(env, v.Name+"="+expand.Replace(v.Value))
+	}
+	return env
+}
+
+// commands fills in the programs. The default is the only command, else the
+// one named like the package. A script is started by its interpreter, whose
+// path the installer has put into its first line.
+func commands(p *plan.Plan, head *npk.Head) error {
+	for i, c := range head.Manifest.Commands {
+		path := filepath.Join(p.Prefix, c.Exec)
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("command %s of package %s: %w", c.Name, p.Package, err)
+		}
+		args := append([]string{argv0(path, c)}, c.Args...)
+		p.Commands = append(p.Commands, plan.Command{Name: c.Name, Path: path, Args: args})
+		if c.Name == p.Package || len(head.Manifest.Commands) == 1 {
+			p.Default = i
+		}
+	}
+	return nil
+}
+
+// argv0 is what the program is told that it is called: its path, since many
+// find their files from there; for a program with many names (busybox, vim) the
+// command's name.
+func argv0(path string, c npk.Command) string {
+	if filepath.Base(c.Exec) == c.Name || isScript(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(path), c.Name)
+}
+
+func isScript(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head, err := bufio.NewReader(f).Peek(2)
+	return err == nil && bytes.Equal(head, []byte("#!"))
+}

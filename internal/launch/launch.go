@@ -1,0 +1,209 @@
+// Package launch computes launch plans: what a cell of an installed package
+// is given, from the package's manifest, the host's policy and the kernel. A
+// plan is computed once and read at every start (package plan); Load tells
+// whether the one on disk is still true by looking at the files it came from,
+// without reading them.
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/hier"
+	"nipcells/internal/npk"
+	"nipcells/internal/plan"
+)
+
+// ErrNotInstalled reports a package that neither the caller's root nor the
+// system's has.
+var ErrNotInstalled = errors.New("not installed")
+
+// Load returns the plan of package name: the one on disk if it is still true,
+// else a new one, which is written for the next start. own is the caller's
+// root; packages of the system-wide root are found too.
+func Load(own *hier.Root, name string) (*plan.Plan, error) {
+	if data, err := os.ReadFile(own.Plans(name)); err == nil {
+		if p, err := plan.Decode(data); err == nil && p.Package == name && fresh(p) {
+			return p, nil
+		}
+	}
+	p, err := Compute(own, name)
+	if err != nil {
+		return nil, err
+	}
+	if own.Own() {
+		if err := write(own, name, p.Encode()); err != nil {
+			return nil, fmt.Errorf("keep launch plan: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// fresh reports whether nothing that p was computed from has changed: the
+// package's record, which version is current, the policy, nip, the kernel.
+func fresh(p *plan.Plan) bool {
+	if p.Kernel != kernel() {
+		return false
+	}
+	for i := range p.Stamps {
+		if stamp(p.Stamps[i].Path) != p.Stamps[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// kernel is the running kernel's release and version.
+func kernel() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "" // uname(2) fails only on a bad address
+	}
+	return unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Version[:])
+}
+
+// stamp looks at a file without following a symlink in its last place.
+func stamp(path string) plan.Stamp {
+	s := plan.Stamp{Path: path}
+	var st unix.Stat_t
+	if unix.Lstat(path, &st) != nil {
+		return s
+	}
+	s.Inode, s.Size, s.MTime = st.Ino, st.Size, st.Mtim.Nano()
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		var buf [256]byte
+		if n, err := unix.Readlink(path, buf[:]); err == nil {
+			s.Target = string(buf[:n])
+		}
+	}
+	return s
+}
+
+// self is the path of the running nip.
+func self() string {
+	path, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return "/proc/self/exe"
+	}
+	return path
+}
+
+func write(own *hier.Root, name string, data []byte) error {
+	if err := own.Make("Nexus/plans"); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(own.Plans(name)), ".plan-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), own.Plans(name))
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// Compute makes the plan of package name from what is installed now.
+func Compute(own *hier.Root, name string) (*plan.Plan, error) {
+	root, head, err := find(own, name)
+	if err != nil {
+		return nil, err
+	}
+	m := &head.Manifest
+	title := m.Title
+	view := root.View(title, m.Version)
+	p := &plan.Plan{
+		Kernel: kernel(), Package: m.Name, Version: m.Version, Title: title, Root: root.Path(), View: view,
+		Prefix: view + "/Programs/" + title + "/" + m.Version, Data: own.AppData(m.Name), Default: -1,
+	}
+	policies := []string{own.Policy()}
+	if root.Path() != own.Path() {
+		policies = append(policies, root.Policy())
+	}
+	for _, path := range append([]string{root.Record(m.Name, m.Version), root.Current(title), self()}, policies...) {
+		p.Stamps = append(p.Stamps, stamp(path))
+	}
+	if root.Path() != own.Path() { // a package of that name in the own root comes first
+		p.Stamps = append(p.Stamps, stamp(filepath.Join(own.Records(), m.Name)))
+	}
+	if err := grant(p, m, policies); err != nil {
+		return nil, err
+	}
+	p.Rules = rules(root, head, p)
+	p.Env = environment(m, p)
+	return p, commands(p, head)
+}
+
+// find returns the active version of a package, from the caller's root or, if
+// it is not there, from the system's.
+func find(own *hier.Root, name string) (*hier.Root, *npk.Head, error) {
+	head, err := active(own, name)
+	if err == nil || !errors.Is(err, ErrNotInstalled) || own.System() {
+		return own, head, err
+	}
+	system, sysErr := hier.Open("/")
+	if sysErr != nil {
+		return nil, nil, err
+	}
+	if head, sysErr = active(system, name); sysErr != nil {
+		return nil, nil, sysErr
+	}
+	return system, head, nil
+}
+
+// active reads the record of the version that Current points to. Every record
+// of a package tells its title.
+func active(root *hier.Root, name string) (*npk.Head, error) {
+	missing := fmt.Errorf("package %s: %w", name, ErrNotInstalled)
+	if hier.Component(name) != nil {
+		return nil, missing
+	}
+	versions, err := os.ReadDir(filepath.Join(root.Records(), name))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(versions) == 0 {
+		return nil, missing
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for package %s: %w", name, err)
+	}
+	for _, v := range versions {
+		head, err := record(root, name, v.Name())
+		if err != nil {
+			return nil, err
+		}
+		current, err := os.Readlink(root.Current(head.Manifest.Title))
+		if err != nil {
+			continue
+		}
+		if current == v.Name() {
+			return head, nil
+		}
+		return record(root, name, current)
+	}
+	return nil, missing
+}
+
+func record(root *hier.Root, name, version string) (*npk.Head, error) {
+	raw, err := os.ReadFile(root.Record(name, version))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("package %s %s: %w", name, version, ErrNotInstalled)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read record of %s %s: %w", name, version, err)
+	}
+	head, err := npk.ParseHead(raw)
+	if err != nil {
+		return nil, fmt.Errorf("record of %s %s: %w", name, version, err)
+	}
+	return head, nil
+}

@@ -1,0 +1,154 @@
+package membrane
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// notification is struct seccomp_notif with its struct seccomp_data
+// (linux/seccomp.h), 80 bytes.
+type notification struct {
+	id    uint64
+	pid   uint32 // of the calling thread
+	flags uint32
+	nr    uint32
+	arch  uint32
+	ip    uint64
+	args  [6]uint64
+}
+
+// response is struct seccomp_notif_resp, 24 bytes.
+type response struct {
+	id    uint64
+	val   int64
+	errno int32
+	flags uint32
+}
+
+// addfd is struct seccomp_notif_addfd, 24 bytes.
+type addfd struct {
+	id              uint64
+	flags           uint32
+	srcfd           uint32
+	newfd, newflags uint32
+}
+
+// Requests and flags of linux/seccomp.h.
+const (
+	ioctlRecv     = 0xc0502100
+	ioctlSend     = 0xc0182101
+	ioctlIDValid  = 0x40082102
+	ioctlAddFD    = 0x40182103
+	ioctlSetFlags = 0x40082104
+
+	flagContinue = 1 // SECCOMP_USER_NOTIF_FLAG_CONTINUE
+	addFDSend    = 2 // SECCOMP_ADDFD_FLAG_SEND
+	syncWakeUp   = 1 // SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
+)
+
+// receive waits for a notification. It is the one call that blocks, so it goes
+// through the scheduler; the struct must be zero.
+func receive(fd int, n *notification) error {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlRecv, uintptr(unsafe.Pointer(n)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func respond(fd int, r response) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), ioctlSend, uintptr(unsafe.Pointer(&r)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// giveFD installs our descriptor src in the caller and makes its number the
+// result of the call.
+func giveFD(fd int, id uint64, src int, cloexec bool) error {
+	a := addfd{id: id, flags: addFDSend, srcfd: uint32(src)}
+	if cloexec {
+		a.newflags = unix.O_CLOEXEC
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), ioctlAddFD, uintptr(unsafe.Pointer(&a)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func stillValid(fd int, id uint64) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), ioctlIDValid, uintptr(unsafe.Pointer(&id)))
+	return errno == 0
+}
+
+// setSyncWakeUp takes its flags by value, not by pointer.
+func setSyncWakeUp(fd int) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), ioctlSetFlags, syncWakeUp)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// blockSignals blocks every signal of the calling thread.
+func blockSignals() {
+	set := ^uint64(0)
+	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&set)), 0, 8, 0, 0)
+}
+
+// readMemory copies len(dst) bytes from address addr of process pid.
+func readMemory(pid int, addr uint64, dst []byte) (int, error) {
+	if len(dst) == 0 {
+		return 0, nil
+	}
+	local := unix.Iovec{Base: &dst[0], Len: uint64(len(dst))}
+	remote := unix.RemoteIovec{Base: uintptr(addr), Len: len(dst)}
+	n, _, errno := unix.RawSyscall6(unix.SYS_PROCESS_VM_READV, uintptr(pid), uintptr(unsafe.Pointer(&local)), 1, uintptr(unsafe.Pointer(&remote)), 1, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// fetchFD duplicates descriptor fd of thread pid into this process. It is the
+// same open file description: locks taken on it are the cell's.
+func fetchFD(pid, fd int) (int, error) {
+	p, err := unix.PidfdOpen(pid, unix.PIDFD_THREAD)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(p)
+	return unix.PidfdGetfd(p, fd, 0)
+}
+
+// programName is what /proc calls the process, with anything that could fool a
+// terminal taken out.
+func programName(pid int) string {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+	if err != nil {
+		return "?"
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, strings.TrimSuffix(string(b), "\n"))
+}
+
+// fchmodat2 changes the mode of the file behind fd, which may be a path
+// descriptor (fchmodat2(2), Linux 6.6).
+func fchmodat2(fd int, mode uint32) error {
+	var empty byte
+	_, _, errno := unix.RawSyscall6(unix.SYS_FCHMODAT2, uintptr(fd), uintptr(unsafe.Pointer(&empty)), uintptr(mode), unix.AT_EMPTY_PATH, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,242 @@
+// Package plan is the launch plan: everything that `nip run` must know of a
+// package, computed once per package, policy, kernel and nip (package launch)
+// and kept in one flat, checksummed file. Reading it parses nothing: it is a
+// list of numbers and strings in a fixed order. It does no input or output.
+//
+// The file (all numbers little-endian):
+//
+//	offset  size  meaning
+//	0       8     "NIPPLAN" and the format's version, 0x01
+//	8       32    BLAKE3 of all that follows
+//	40      …     fields in the order of Plan: integers as unsigned varints,
+//	              strings and byte strings as a varint length and the bytes,
+//	              lists as a varint count and the elements
+package plan
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"nipcells/internal/capability"
+	"nipcells/internal/cid"
+)
+
+// Magic begins every plan of the version that this package reads and writes.
+const Magic = "NIPPLAN\x01"
+
+const headSize = len(Magic) + cid.Size
+
+// ErrCorrupt reports bytes that are no plan of this version. The cure is to
+// compute the plan again.
+var ErrCorrupt = errors.New("launch plan is damaged or of another version")
+
+// Plan says how the programs of one package are started.
+type Plan struct {
+	Stamps  []Stamp // what the plan was computed from
+	Kernel  string  // release and version of the kernel it was computed for
+	Package string
+	Version string
+	Title   string
+	Root    string // the root the package is installed in
+	View    string // root directory of its cells
+	Prefix  string // the package's own directory in the view
+	Data    string // HOME: <own root>/Data/apps/<package>
+
+	Pledge   capability.Pledge   // what the manifest asks, with the person's changes, under the policy
+	Ceiling  capability.Pledge   // what the policy allows at most
+	Caps     []capability.Unveil // paths that the policy allows at most
+	Capped   bool                // whether Caps limits at all
+	Unveil   []capability.Unveil
+	Budget   capability.Budget
+	Rules    []Rule // Landlock, without /Cell, Data and Unveil
+	Filter   []byte // seccomp filter of Pledge, launcher not patched in
+	Env      []string
+	Commands []Command
+	Default  int // index of the command that the package's name alone runs; -1: none
+}
+
+// Stamp identifies the state of a file that the plan depends on. A missing
+// file has zeroes.
+type Stamp struct {
+	Path   string
+	Inode  uint64
+	Size   int64
+	MTime  int64  // nanoseconds since the epoch
+	Target string // of a symlink
+}
+
+// Rule is one Landlock rule: LANDLOCK_ACCESS_FS_* rights below a path.
+type Rule struct {
+	Path     string
+	Access   uint64
+	Optional bool
+}
+
+// Command is one program of the package.
+type Command struct {
+	Name string
+	Path string   // absolute
+	Args []string // argv[0] and what comes before the person's arguments
+}
+
+// Encode returns the file's bytes.
+func (p *Plan) Encode() []byte {
+	b := make([]byte, headSize, 16<<10)
+	copy(b, Magic)
+	num := func(n uint64) { b = binary.AppendUvarint(b, n) }
+	str := func(s string) { num(uint64(len(s))); b = append(b, s...) }
+	flag := func(f bool) {
+		if f {
+			num(1)
+		} else {
+			num(0)
+		}
+	}
+	strs := func(list []string) {
+		num(uint64(len(list)))
+		for _, s := range list {
+			str(s)
+		}
+	}
+	unveils := func(list []capability.Unveil) {
+		num(uint64(len(list)))
+		for _, u := range list {
+			str(u.Path)
+			num(uint64(u.Rights))
+		}
+	}
+	num(uint64(len(p.Stamps)))
+	for _, s := range p.Stamps {
+		str(s.Path)
+		num(s.Inode)
+		num(uint64(s.Size))
+		num(uint64(s.MTime))
+		str(s.Target)
+	}
+	for _, s := range []string{p.Kernel, p.Package, p.Version, p.Title, p.Root, p.View, p.Prefix, p.Data} {
+		str(s)
+	}
+	num(uint64(p.Pledge))
+	num(uint64(p.Ceiling))
+	unveils(p.Caps)
+	flag(p.Capped)
+	unveils(p.Unveil)
+	str(p.Budget.Spectrum)
+	for _, n := range []int64{p.Budget.Memory, int64(p.Budget.Fibers), int64(p.Budget.CPU), p.Budget.Disk, p.Budget.IO} {
+		num(uint64(n))
+	}
+	num(uint64(len(p.Rules)))
+	for _, r := range p.Rules {
+		str(r.Path)
+		num(r.Access)
+		flag(r.Optional)
+	}
+	str(string(p.Filter))
+	strs(p.Env)
+	num(uint64(len(p.Commands)))
+	for _, c := range p.Commands {
+		str(c.Name)
+		str(c.Path)
+		strs(c.Args)
+	}
+	num(uint64(p.Default + 1))
+	sum := cid.Sum(b[headSize:])
+	copy(b[len(Magic):], sum[:])
+	return b
+}
+
+// Decode reads what Encode wrote. Strings share memory with a copy of b. The
+// only error is ErrCorrupt.
+func Decode(b []byte) (*Plan, error) {
+	if len(b) < headSize || string(b[:len(Magic)]) != Magic {
+		return nil, ErrCorrupt
+	}
+	if sum := cid.Sum(b[headSize:]); string(sum[:]) != string(b[len(Magic):headSize]) {
+		return nil, ErrCorrupt
+	}
+	r := reader{rest: string(b[headSize:])}
+	p := &Plan{}
+	p.Stamps = make([]Stamp, r.count())
+	for i := range p.Stamps {
+		p.Stamps[i] = Stamp{r.str(), r.num(), int64(r.num()), int64(r.num()), r.str()}
+	}
+	for _, s := range []*string{&p.Kernel, &p.Package, &p.Version, &p.Title, &p.Root, &p.View, &p.Prefix, &p.Data} {
+		*s = r.str()
+	}
+	p.Pledge, p.Ceiling = capability.Pledge(r.num()), capability.Pledge(r.num())
+	p.Caps = r.unveils()
+	p.Capped = r.num() != 0
+	p.Unveil = r.unveils()
+	p.Budget = capability.Budget{Spectrum: r.str(), Memory: int64(r.num()), Fibers: int(r.num()), CPU: int(r.num()), Disk: int64(r.num()), IO: int64(r.num())}
+	p.Rules = make([]Rule, r.count())
+	for i := range p.Rules {
+		p.Rules[i] = Rule{r.str(), r.num(), r.num() != 0}
+	}
+	p.Filter = []byte(r.str())
+	p.Env = r.strs()
+	p.Commands = make([]Command, r.count())
+	for i := range p.Commands {
+		p.Commands[i] = Command{r.str(), r.str(), r.strs()}
+	}
+	p.Default = int(r.num()) - 1
+	if r.bad || r.rest != "" || p.Default >= len(p.Commands) {
+		return nil, ErrCorrupt
+	}
+	return p, nil
+}
+
+// reader takes fields from the front of rest. After a bad field all others are
+// zero and bad stays set.
+type reader struct {
+	rest string
+	bad  bool
+}
+
+func (r *reader) num() (n uint64) {
+	for shift := 0; shift < 64; shift += 7 {
+		if r.rest == "" {
+			break
+		}
+		c := r.rest[0]
+		r.rest = r.rest[1:]
+		n |= uint64(c&0x7f) << shift
+		if c < 0x80 {
+			return n
+		}
+	}
+	r.bad, r.rest = true, ""
+	return 0
+}
+
+// count is a number of elements, each of at least one byte.
+func (r *reader) count() int {
+	n := r.num()
+	if n > uint64(len(r.rest)) {
+		r.bad, r.rest = true, ""
+		return 0
+	}
+	return int(n)
+}
+
+func (r *reader) str() string {
+	n := r.count()
+	s := r.rest[:n]
+	r.rest = r.rest[n:]
+	return s
+}
+
+func (r *reader) strs() []string {
+	list := make([]string, r.count())
+	for i := range list {
+		list[i] = r.str()
+	}
+	return list
+}
+
+func (r *reader) unveils() []capability.Unveil {
+	list := make([]capability.Unveil, r.count())
+	for i := range list {
+		list[i] = capability.Unveil{Path: r.str(), Rights: capability.Rights(r.num())}
+	}
+	return list
+}
