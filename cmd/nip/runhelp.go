@@ -1,0 +1,38 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+)
+
+// newRunCommand returns the verb run as help, completion and manual pages see
+// it. A command line that starts with it never gets here: see dispatch.
+func newRunCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "run [FLAGS] PACKAGE[/COMMAND] [ARGUMENTS]",
+		Short: "Run a program of a package in a cell",
+		Long: `Run starts a program of an installed package in a cell of its own. The first word
+that is no flag is the package, and all after it belongs to the program; a -- right
+after the package is dropped. Without /COMMAND it is the package's only command, or
+the one that is named like the package.
+
+The cell sees its package, its own data (HOME) and what --unveil adds, and nothing
+else exists for it. The working directory is the current one where it is unveiled,
+else HOME. The exit status is the program's own; 125 if nip failed, 126 if the
+program cannot be executed, 127 if there is no such command, 128+N if signal N
+killed it.`,
+		Example: `  nip run python3 -c 'print("hello")'
+  nip run --unveil "$PWD:rw" git status
+  nip run --pledge STDIO,RPATH,EXEC tool/helper -- --help
+  nip run --budget memory=256M,cpu=50% -d server`,
+		RunE: func(*cobra.Command, []string) error {
+			return &usageError{verb: "run", err: errors.New("only global flags may stand before run")}
+		},
+		DisableFlagsInUseLine: true,
+	}
+	c.Flags().AddFlagSet(newRunFlags(new(runOptions)))
+	c.Flags().SortFlags = false
+	c.Flags().SetInterspersed(false)
+	return c
+}

@@ -1,0 +1,15 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// verbs returns all verbs in the order in which help lists them.
+func verbs(a *app) []*cobra.Command {
+	return []*cobra.Command{
+		newRunCommand(),
+		newLedgerCommand(a),
+		newEnvCommand(a),
+		newVersionCommand(a),
+		newCompletionCommand(a),
+		newDocsCommand(a),
+	}
+}
