@@ -4,6 +4,7 @@
 # usage: test/fixtures.sh DIRECTORY
 #   attack   test/escape/attack: every attempt to get out of a cell
 #   true     ends at once with 0; no C library, one page
+#   ten      the same, with 10
 #   gohello  a Go program
 set -eu
 cd "$(dirname "$0")/.."
@@ -12,5 +13,9 @@ export PATH
 out=$1
 mkdir -p "$out"
 gcc -std=gnu11 -O2 -Wall -Wextra -Werror -static -pthread -o "$out/attack" test/escape/attack/*.c
-gcc -O2 -static -nostdlib -nostartfiles -Wl,--build-id=none -o "$out/true" test/bench/start/true.c
+tiny="-O2 -static -nostdlib -nostartfiles -Wl,--build-id=none"
+# shellcheck disable=SC2086 # options
+gcc $tiny -o "$out/true" test/bench/start/true.c
+# shellcheck disable=SC2086
+gcc $tiny -DSTATUS=10 -o "$out/ten" test/bench/start/true.c
 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$out/gohello" ./test/programs/gohello

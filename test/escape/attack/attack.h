@@ -39,7 +39,7 @@ void end_child(void);
 
 /* The number in an argument, in any base that C writes. */
 long number(const char *word);
-/* The argument i, or an exit with BROKEN. */
+/* The argument i, or an exit with BROKEN. $NAME/… is a path below a directory of the environment. */
 const char *argument(int argc, char **argv, int i);
 /* Copies the file from to the new file to with mode 0755; -1 and errno if that fails. */
 int copy_program(const char *from, const char *to);

@@ -2,6 +2,7 @@
 #include "attack.h"
 
 #include <elf.h>
+#include <stddef.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -97,13 +98,13 @@ static int exec_copy(int argc, char **argv)
 	const char *to = argument(argc, argv, 2);
 
 	unlink(to);
-	if (copy_program(argv[1], to) < 0)
+	if (copy_program(argument(argc, argv, 1), to) < 0)
 		return refused("write the copy");
 	execv(to, arguments);
 	return refused("execve");
 }
 
-/* exec-script PATH INTERPRETER: writes a script and runs it: the kernel opens the interpreter. */
+/* exec-script PATH INTERPRETER [ARGUMENT]: writes a script and runs it: the kernel opens the interpreter. */
 static int exec_script(int argc, char **argv)
 {
 	const char *path = argument(argc, argv, 1);
@@ -112,7 +113,7 @@ static int exec_script(int argc, char **argv)
 
 	if (!f)
 		return refused("fopen");
-	fprintf(f, "#!%s\nexit 10\n", argument(argc, argv, 2));
+	fprintf(f, "#!%s %s\nexit 10\n", argument(argc, argv, 2), argc > 3 ? argv[3] : "");
 	if (fchmod(fileno(f), 0755) < 0 || fclose(f) != 0)
 		return refused("chmod");
 	execv(path, arguments);

@@ -39,9 +39,12 @@ static int open_truncate(int argc, char **argv)
 	return outcome("open O_TRUNC", open(argument(argc, argv, 1), O_RDONLY | O_TRUNC));
 }
 
+/* open-create PATH [MODE] */
 static int open_create(int argc, char **argv)
 {
-	return outcome("open O_CREAT", open(argument(argc, argv, 1), O_WRONLY | O_CREAT | O_EXCL, 0600));
+	mode_t mode = argc > 2 ? (mode_t)number(argv[2]) : 0600;
+
+	return outcome("open O_CREAT", open(argument(argc, argv, 1), O_WRONLY | O_CREAT | O_EXCL, mode));
 }
 
 static int open_tmpfile(int argc, char **argv)

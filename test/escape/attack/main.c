@@ -109,11 +109,25 @@ long number(const char *word)
 	return (long)n;
 }
 
+/* "$NAME/rest": below the directory that the environment names, for what a cell alone knows. */
+static const char *in_directory(char *word)
+{
+	char *slash = strchr(word, '/'), *path = malloc(4096), *directory;
+
+	if (slash)
+		*slash = '\0';
+	directory = getenv(word);
+	if (!directory || !path)
+		exit(broken("%s is not set", word));
+	snprintf(path, 4096, "%s/%s", directory, slash ? slash + 1 : "");
+	return path;
+}
+
 const char *argument(int argc, char **argv, int i)
 {
 	if (i >= argc)
 		exit(broken("%s: argument %d is missing", argv[0], i));
-	return argv[i];
+	return argv[i][0] == '$' ? in_directory(argv[i] + 1) : argv[i];
 }
 
 int copy_program(const char *from, const char *to)

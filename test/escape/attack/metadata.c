@@ -9,9 +9,10 @@
 #include <sys/time.h>
 #include <sys/xattr.h>
 
+/* chmod PATH [MODE] */
 static int chmod_path(int argc, char **argv)
 {
-	return outcome("chmod", chmod(argument(argc, argv, 1), 0666));
+	return outcome("chmod", chmod(argument(argc, argv, 1), argc > 2 ? (mode_t)number(argv[2]) : 0666));
 }
 
 static int fchmodat2_path(int argc, char **argv)
@@ -100,16 +101,6 @@ static int read_flock(int argc, char **argv)
 	return outcome("flock", flock(fd, LOCK_EX | LOCK_NB));
 }
 
-static int read_ofd_lock(int argc, char **argv)
-{
-	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
-	int fd = open(argument(argc, argv, 1), O_RDONLY);
-
-	if (fd < 0)
-		return refused("open");
-	return outcome("fcntl F_OFD_SETLK", fcntl(fd, F_OFD_SETLK, &lock));
-}
-
 /* read-lease PATH: makes the next opener for writing wait for us. */
 static int read_lease(int argc, char **argv)
 {
@@ -161,7 +152,6 @@ const struct attempt metadata[] = {
 	{ "setxattr", setxattr_path },
 	{ "read-fsetxattr", read_fsetxattr },
 	{ "read-flock", read_flock },
-	{ "read-ofd-lock", read_ofd_lock },
 	{ "read-lease", read_lease },
 	{ "dnotify", dnotify },
 	{ "inotify", inotify_path },

@@ -182,11 +182,14 @@ static int priority(int argc, char **argv)
 	return result;
 }
 
-static int priority_user(int argc, char **argv)
+/*
+ * priority-of WHICH WHO: 1 for a process group, 2 for a user; who 0 is the
+ * caller's own. Sets what we have anyway, so that a success harms nobody.
+ */
+static int priority_of(int argc, char **argv)
 {
-	(void)argc;
-	(void)argv;
-	return outcome("setpriority PRIO_USER", setpriority(PRIO_USER, getuid(), 19));
+	return outcome("setpriority", setpriority((__priority_which_t)number(argument(argc, argv, 1)),
+						  (id_t)number(argument(argc, argv, 2)), getpriority(PRIO_PROCESS, 0)));
 }
 
 static int affinity(int argc, char **argv)
@@ -235,6 +238,12 @@ static int ioprio(int argc, char **argv)
 
 	end_child();
 	return result;
+}
+
+/* ioprio-of WHICH WHO: 2 for a process group, 3 for a user; who 0 is the caller's own. Sets the default. */
+static int ioprio_of(int argc, char **argv)
+{
+	return outcome("ioprio_set", syscall(SYS_ioprio_set, number(argument(argc, argv, 1)), number(argument(argc, argv, 2)), 0));
 }
 
 static int setpgid_pid(int argc, char **argv)
@@ -303,11 +312,12 @@ const struct attempt processes[] = {
 	{ "vm-write", vm_write },
 	{ "prlimit", prlimit_pid },
 	{ "priority", priority },
-	{ "priority-user", priority_user },
+	{ "priority-of", priority_of },
 	{ "affinity", affinity },
 	{ "scheduler", scheduler },
 	{ "sched-attributes", sched_attributes },
 	{ "ioprio", ioprio },
+	{ "ioprio-of", ioprio_of },
 	{ "setpgid", setpgid_pid },
 	{ "pidfd-getfd", pidfd_getfd_pid },
 	{ "kcmp", kcmp_pid },

@@ -78,10 +78,10 @@ static int subreaper(int argc, char **argv)
 	return outcome("PR_SET_CHILD_SUBREAPER", prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0));
 }
 
-/* Appends our pid and a newline to a file that the test reads. */
-static void beat(int fd)
+/* Appends our pid and a newline to a file that the test reads; 0 says that the last process ends by itself. */
+static void beat(int fd, int pid)
 {
-	dprintf(fd, "%d\n", (int)getpid());
+	dprintf(fd, "%d\n", pid);
 }
 
 static void hide(void)
@@ -106,7 +106,7 @@ static int leave(int fd, int argc, char **argv)
 
 	while (fstat(fd, &st) == 0 && st.st_size == 0)
 		wait_ms(1);
-	if (argc > 2 && !strcmp(argv[2], "stay")) {
+	if (!strcmp(argument(argc, argv, 2), "stay")) {
 		printf("READY\n");
 		fflush(stdout);
 		for (;;)
@@ -124,10 +124,11 @@ static int open_beats(const char *path)
 	return fd;
 }
 
-/* daemonize FILE [stay]: a daemon that writes its pid to FILE for as long as it lives. */
+/* daemonize FILE leave|stay COUNT: a daemon that writes its pid to FILE every 5 ms, COUNT times. */
 static int daemonize(int argc, char **argv)
 {
 	int fd = open_beats(argument(argc, argv, 1));
+	long count = number(argument(argc, argv, 3));
 	pid_t pid = fork();
 
 	if (pid < 0)
@@ -141,19 +142,22 @@ static int daemonize(int argc, char **argv)
 	close(0);
 	close(1);
 	close(2);
-	for (;;) {
-		beat(fd);
+	for (; count > 0; count--) {
+		beat(fd, getpid());
 		wait_ms(5);
 	}
+	beat(fd, 0);
+	_exit(0);
 }
 
 /*
- * runaway FILE [stay]: a process that forks a successor and ends, for ever: no
- * pid lives long enough to be read and then killed.
+ * runaway FILE leave|stay COUNT: a process that forks a successor and ends,
+ * COUNT times: no pid lives long enough to be read and then killed.
  */
 static int runaway(int argc, char **argv)
 {
 	int fd = open_beats(argument(argc, argv, 1));
+	long count = number(argument(argc, argv, 3));
 	pid_t pid = fork();
 
 	if (pid < 0)
@@ -165,15 +169,17 @@ static int runaway(int argc, char **argv)
 	close(0);
 	close(1);
 	close(2);
-	for (unsigned long i = 0;; i++) {
+	for (; count > 0; count--) {
 		pid = fork();
 		if (pid > 0)
 			_exit(0);
 		if (pid < 0)
 			wait_ms(1);
-		else if (i % 64 == 0)
-			beat(fd);
+		else if (count % 64 == 0)
+			beat(fd, getpid());
 	}
+	beat(fd, 0);
+	_exit(0);
 }
 
 /* hold: says READY and waits to be ended; what a test looks at from outside. */
@@ -183,8 +189,9 @@ static int hold(int argc, char **argv)
 	(void)argv;
 	printf("READY %d\n", (int)getpid());
 	fflush(stdout);
-	for (;;)
-		pause();
+	while (pause() < 0 && errno == EINTR)
+		;
+	return broken("pause");
 }
 
 static volatile sig_atomic_t signals;

@@ -1,0 +1,185 @@
+package escape
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/test/rig"
+)
+
+// leaveOpen starts nip with the directory outside/ as descriptor 5 and the file
+// in it as descriptor 6.
+func leaveOpen(t *testing.T, s *stage, c *exec.Cmd) {
+	dir, err := os.Open(s.words["outside"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(s.words["outside"]+"/secret", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close(); file.Close() })
+	c.ExtraFiles = []*os.File{file, dir, dir, file} // 3, 4, 5, 6
+}
+
+func TestInherited(t *testing.T) {
+	left := func(line string) control { return control{args: w(line), outside: true, prepare: leaveOpen} }
+	try(t, []attempt{
+		{name: "use a directory left open", args: w("fd-openat 5 secret"), prepare: leaveOpen, control: left("fd-openat 5 secret")},
+		{name: "leave a directory left open", args: w("fd-openat 5 ../granted/secret"), prepare: leaveOpen, control: left("fd-openat 5 ../granted/secret")},
+		{name: "read a file left open", args: w("fd-read 6"), prepare: leaveOpen, control: left("fd-read 6")},
+		{name: "find any descriptor", args: w("descriptors 3"), prepare: leaveOpen, control: left("descriptors 3")},
+		{name: "raise a limit", args: w("rlimit-raise 7"), control: asked("rlimit-raise 7", "done|EPERM", "EPERM|EINVAL")},
+		{name: "raise the mark", args: w("rlimit-raise 12"), control: asked("rlimit-raise 12", "done", "EPERM")},
+		{name: "change the mark", args: w("rlimit-set 12"), control: granted("rlimit-set 4")},
+	})
+}
+
+// TestStandardDirectories: a directory as standard input, output or error would
+// be a root of its own; nip refuses to start.
+func TestStandardDirectories(t *testing.T) {
+	s := newStage(t)
+	for _, flags := range []int{os.O_RDONLY, unix.O_PATH} {
+		dir, err := os.OpenFile(s.words["outside"], flags, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		c := s.inCell(t, grant, w("fd-openat 0 secret"))
+		c.Stdin = dir
+		if res := rig.Run(t, c); res.Code != 125 || !strings.Contains(res.Stderr, "directory") {
+			t.Errorf("a directory as standard input, flags %#x: exit status %d, %q", flags, res.Code, res.Stderr)
+		}
+	}
+	file, err := os.Open(s.words["outside"] + "/secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	c := s.inCell(t, grant, w("fd-read 0"))
+	c.Stdin = file
+	if res := rig.Run(t, c); res.Code != attackDone {
+		t.Errorf("the control, a file as standard input: exit status %d, %s%s", res.Code, res.Stdout, res.Stderr)
+	}
+}
+
+// pids reads the process ids that a process left behind wrote to a file.
+func pids(t *testing.T, name string) []int {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []int
+	lines := strings.Split(string(data), "\n")
+	for _, line := range lines[:len(lines)-1] { // the last may be half written
+		id, err := strconv.Atoi(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// ended fails the test unless whatever writes to the file of beats has stopped:
+// it must not grow any more, and no process that wrote there may live.
+func ended(t *testing.T, file string) {
+	t.Helper()
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range pids(t, file) {
+		if exe, err := os.Readlink("/proc/" + strconv.Itoa(id) + "/exe"); err == nil && strings.Contains(exe, "/attack/") {
+			t.Errorf("process %d lives on after its cell", id)
+			syscall.Kill(id, syscall.SIGKILL)
+		}
+	}
+	// What lived on would write within 5 ms; a loaded machine gets a hundred times that.
+	end := time.Now().Add(500 * time.Millisecond)
+	for time.Now().Before(end) {
+		now, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now.Size() != info.Size() {
+			t.Fatalf("something lives on after its cell: it wrote %d more bytes", now.Size()-info.Size())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// TestOutliving leaves processes behind that do all they can to be forgotten.
+// Counts bound what they do where nothing stops them: a minute, far longer than the test looks.
+func TestOutliving(t *testing.T) {
+	s := newStage(t)
+	for kind, count := range map[string]string{"daemonize": "12000", "runaway": "200000"} {
+		beats := filepath.Join(s.words["granted"], kind)
+		t.Run(kind+"/the cell ends", func(t *testing.T) {
+			res := rig.Run(t, s.inCell(t, grant, []string{kind, beats, "leave", count}))
+			if res.Code != attackDone {
+				t.Fatalf("nothing was left behind: %d %s%s", res.Code, res.Stdout, res.Stderr)
+			}
+			ended(t, beats)
+		})
+		t.Run(kind+"/the supervisor is killed", func(t *testing.T) {
+			c, _ := startHeld(t, s, grant, []string{kind, beats, "stay", count})
+			if err := c.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			c.Wait() // killed
+			// Before the guard is there, the next nip command cleans up.
+			s.Must("ps")
+			ended(t, beats)
+			if left, err := os.ReadDir(s.Path("Cell")); err != nil || len(left) > 0 {
+				t.Errorf("something is left in /Cell: %v %v", left, err)
+			}
+		})
+		t.Run(kind+"/control", func(t *testing.T) {
+			// Outside, it lives on until it has counted.
+			res := rig.Run(t, s.outside(t, []string{kind, beats, "leave", "640"}))
+			if res.Code != attackDone {
+				t.Fatal(res.Stdout, res.Stderr)
+			}
+			rig.Until(t, time.Minute, "what was left behind outside lives on to its end", func() bool {
+				ids := pids(t, beats)
+				return len(ids) > 0 && ids[len(ids)-1] == 0
+			})
+		})
+	}
+}
+
+// startHeld starts a cell whose program says READY and stays, and returns nip
+// and the line.
+func startHeld(t *testing.T, s *stage, flags, args []string) (*exec.Cmd, string) {
+	t.Helper()
+	c := s.inCell(t, flags, args)
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr strings.Builder
+	c.Stderr = &stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Process.Kill()
+		c.Wait()
+	})
+	line := make([]byte, 64)
+	n, err := out.Read(line)
+	if err != nil || !strings.HasPrefix(string(line[:n]), "READY") {
+		t.Fatalf("the program said %q: %v %s", line[:n], err, stderr.String())
+	}
+	return c, strings.TrimSpace(string(line[:n]))
+}
