@@ -121,6 +121,7 @@ func (g *grafting) interpreters(ctx context.Context) error {
 			return err
 		}
 		missing := map[string]string{} // package -> a script that needs it
+		scripts = slices.DeleteFunc(scripts, func(s script) bool { return !g.isProgram(s.name) })
 		for _, s := range scripts {
 			if err := g.missingFor(s, missing); err != nil {
 				return err
@@ -179,13 +180,26 @@ func (g *grafting) hasDeb(name string) bool {
 	return slices.ContainsFunc(g.debs, func(d *deb) bool { return d.Name == name })
 }
 
-// runsTools reports whether s is a shell script that people or programs run,
-// not an example: a command, or a helper in an exec directory.
+// isProgram reports whether a script is one that people or programs run, and
+// not a module, an example or a template that happens to have an execute bit.
+func (g *grafting) isProgram(name string) bool {
+	if g.isCommandDir(name) || inDir(name, "libexec") {
+		return true
+	}
+	switch path.Ext(name) {
+	case ".py", ".pm", ".rb", ".js", ".tcl", ".t":
+		return false
+	}
+	return inDir(name, "lib")
+}
+
+// runsTools reports whether s, a program, is a shell script that will be run: a
+// command of the package, or a helper in an exec directory (lib/git-core).
 func (g *grafting) runsTools(s script) bool {
 	if !s.shell() {
 		return false
 	}
-	return g.isCommandDir(s.name) && g.primary[g.tree.owner[s.name]] || inDir(s.name, "libexec") || inDir(s.name, "lib")
+	return !g.isCommandDir(s.name) || g.primary[g.tree.owner[s.name]]
 }
 
 func inDir(name, dir string) bool { return strings.HasPrefix(name, dir+"/") }

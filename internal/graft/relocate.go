@@ -265,7 +265,10 @@ func (g *grafting) runpath(f *elfFile) string {
 	var entries []string
 	for _, dir := range want {
 		for _, from := range f.dirs {
-			e := path.Join("$ORIGIN", relative(from, dir))
+			e := "$ORIGIN"
+			if from != dir {
+				e += "/" + relative(from, dir)
+			}
 			if !slices.Contains(entries, e) {
 				entries = append(entries, e)
 			}
