@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,74 +63,36 @@ func (c *cell) start() error {
 	return c.state.running(c.first)
 }
 
-// launched is what the launcher tells: first that it is behind the wall, then
-// that the program runs.
-type launched struct {
-	listener int
-	pid      int
-	err      error
-}
-
-// launch runs the launcher: a thread that goes behind the wall, forks and
-// executes the program from there and ends. It is in the cell's own Landlock
-// domain, so the cell could signal it; it lives for some 100 us after the
-// program's first instruction, and the filter refuses its number.
+// launch makes the program run. The listener's thread is started first, so
+// that it is there when the program's first question comes; the child then goes
+// behind the wall by itself (package wall).
 func (c *cell) launch() error {
 	if runtime.GOMAXPROCS(0) < 2 {
-		runtime.GOMAXPROCS(2) // the launcher waits in vfork while the listener answers
+		runtime.GOMAXPROCS(2) // Spawn waits for the exec, which the listener may have to allow
 	}
-	argv := append(append([]string{}, c.command.Args...), c.Args...)
-	env, filter := c.environment(), c.compileFilter()
-	attr := &syscall.ProcAttr{Dir: c.cwd, Env: env, Files: c.descriptors()}
-	confined, serving, done := make(chan launched, 1), make(chan int, 1), make(chan launched, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		launcher := unix.Gettid()
-		if err := wall.Patch(filter, launcher); err != nil {
-			confined <- launched{err: err}
-			return
-		}
-		listener, err := wall.Confine(wall.Confinement{Identity: c.identity, Ruleset: c.ruleset, Filter: filter})
-		confined <- launched{listener: listener, pid: launcher, err: err}
-		if err != nil {
-			return
-		}
-		<-serving
-		pid, err := syscall.ForkExec(c.command.Path, argv, attr)
-		done <- launched{pid: pid, err: err}
-	}()
-	l := <-confined
-	if l.err != nil {
-		return l.err
+	spawner := &wall.Spawner{
+		Confinement: c.confinement(), Filter: c.compileFilter(), Path: c.command.Path,
+		Args: append(append([]string{}, c.command.Args...), c.Args...), Env: c.environment(), Dir: c.cwd,
 	}
-	_, ready := membrane.Start(membrane.Config{
-		Listener: l.listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny, Launcher: l.pid,
-		Writable: c.writable(), Readable: c.readable(), Confine: c.confineOpener, OnFault: c.onFault,
+	if err := spawner.Prepare(); err != nil {
+		return err
+	}
+	membrane.Start(membrane.Config{
+		Listener: spawner.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny,
+		Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault,
+		Confine: func() error { return wall.Confine(c.confinement()) },
 	})
-	<-ready
-	serving <- 0
-	l = <-done
-	if l.err != nil {
-		return &ExecError{c.command.Path, l.err}
+	var err error
+	c.first, err = spawner.Spawn()
+	var failed *wall.SpawnError
+	if errors.As(err, &failed) && failed.Exec {
+		return &ExecError{c.command.Path, failed.Err}
 	}
-	c.first = l.pid
-	return nil
-}
-
-// descriptors are the program's 0, 1 and 2.
-func (c *cell) descriptors() []uintptr {
-	if c.Detached {
-		out := c.Log.Fd()
-		return []uintptr{0, out, out}
-	}
-	return []uintptr{0, 1, 2}
-}
-
-// confineOpener puts the cell's rules around the calling thread, without its
-// filter.
-func (c *cell) confineOpener() error {
-	_, err := wall.Confine(wall.Confinement{Identity: c.identity, Ruleset: c.ruleset})
 	return err
+}
+
+func (c *cell) confinement() wall.Confinement {
+	return wall.Confinement{Identity: c.identity, Ruleset: c.ruleset}
 }
 
 // onFault writes what the cell tried into the ledger and tells the person.

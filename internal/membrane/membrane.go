@@ -6,8 +6,8 @@
 // once, a descriptor is fetched with pidfd_getfd, and the deed is done on that
 // copy by a thread that carries the cell's own Landlock rules, its user and no
 // capability (the opener). Nothing continues in the kernel on the strength of a
-// string or number that the cell can still change, with two exceptions, both
-// before the cell's first instruction: the launcher's own clone and execve.
+// string or number that the cell can still change, with one exception, before
+// the cell's first instruction: the execve that starts the program.
 //
 // Sources: seccomp_unotify(2), pidfd_getfd(2), process_vm_readv(2).
 package membrane
@@ -25,11 +25,11 @@ import (
 
 // Config describes the cell that a Membrane serves.
 type Config struct {
-	Listener int // descriptor from wall.Confine; the Membrane closes it
+	// Listener waits for the filter's listener, which the Membrane then closes.
+	Listener func() (int, error)
 	Arch     wall.Arch
 	Pledge   capability.Pledge
 	Deny     bool // answer faults with EPERM instead of killing
-	Launcher int  // thread id that may fork once
 	// Writable are the directories and files, as resolved host paths, below
 	// which modes, times and extended attributes may be changed and files
 	// locked; Readable those in which changes may also be watched.
@@ -54,6 +54,7 @@ type Fault struct {
 // Membrane serves one listener.
 type Membrane struct {
 	config   Config
+	listener int
 	handlers map[uint32]handler
 	opener   opener
 	launched bool // the program's first execve has passed
@@ -67,28 +68,30 @@ type handler func(m *Membrane, n *notification) (value int64, errno unix.Errno)
 // later as an errno says that the handler answers, or has answered, by itself.
 const later = unix.Errno(1<<16 - 1)
 
-// Start serves the listener on a thread of its own until the last process of
-// the cell is gone. ready is closed when notifications are taken.
-func Start(c Config) (m *Membrane, ready <-chan struct{}) {
-	m = &Membrane{config: c, handlers: handlers(c.Arch), pagesize: uint64(unix.Getpagesize())}
-	started := make(chan struct{})
-	go m.serve(started)
-	return m, started
+// Start serves the listener, on a thread of its own, until the last process of
+// the cell is gone.
+func Start(c Config) {
+	m := &Membrane{config: c, pagesize: uint64(unix.Getpagesize())}
+	go m.serve()
 }
 
 // serve takes notifications one by one. The thread blocks every signal: an
 // interrupted ADDFD with the SEND flag would hand the program descriptor 0.
-func (m *Membrane) serve(started chan<- struct{}) {
+func (m *Membrane) serve() {
 	runtime.LockOSThread()
-	defer unix.Close(m.config.Listener)
 	blockSignals()
+	m.handlers = handlers(m.config.Arch)
+	var err error
+	if m.listener, err = m.config.Listener(); err != nil {
+		return // the program was not started; who started it knows why
+	}
+	defer unix.Close(m.listener)
 	// Wake-ups on the caller's own core: 25 us a call instead of 200. A kernel
 	// that refuses (older than 6.6) is only slower.
-	_ = setSyncWakeUp(m.config.Listener)
-	close(started)
+	_ = setSyncWakeUp(m.listener)
 	for {
 		var n notification
-		switch err := receive(m.config.Listener, &n); {
+		switch err := receive(m.listener, &n); {
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINTR):
 			continue // the caller was killed before we took it
 		case err != nil:
@@ -100,7 +103,7 @@ func (m *Membrane) serve(started chan<- struct{}) {
 
 func (m *Membrane) answer(n *notification) {
 	if m.launching(n) {
-		_ = respond(m.config.Listener, response{id: n.id, flags: flagContinue})
+		_ = respond(m.listener, response{id: n.id, flags: flagContinue})
 		return
 	}
 	h, ok := m.handlers[n.nr]
@@ -117,24 +120,18 @@ func (m *Membrane) answer(n *notification) {
 
 // reply gives the call its result. A caller that is gone (ENOENT) needs none.
 func (m *Membrane) reply(n *notification, value int64, errno unix.Errno) {
-	_ = respond(m.config.Listener, response{id: n.id, val: value, errno: -int32(errno)})
+	_ = respond(m.listener, response{id: n.id, val: value, errno: -int32(errno)})
 }
 
-// launching reports whether n belongs to the start of the program: the
-// launcher's fork and the first execve. Until that execve only our own code
-// has run behind the filter, so nothing there can be changed by the cell.
+// launching reports whether n is the execve that starts the program. Until
+// then only our own code has run behind the filter, so nothing there can be
+// changed by the cell.
 func (m *Membrane) launching(n *notification) bool {
-	if m.launched || n.arch != m.config.Arch.Audit() {
+	if m.launched || n.arch != m.config.Arch.Audit() || m.config.Arch.CallName(n.nr) != "execve" {
 		return false
 	}
-	switch m.config.Arch.CallName(n.nr) {
-	case "clone":
-		return int(n.pid) == m.config.Launcher
-	case "execve":
-		m.launched = true
-		return true
-	}
-	return false
+	m.launched = true
+	return true
 }
 
 // fault tells of the call and kills the process that made it, or refuses it.
@@ -160,4 +157,4 @@ func (m *Membrane) fault(n *notification) {
 
 // valid reports whether the caller still waits for the answer to n, so that
 // what was read from its memory and descriptors was really its own.
-func (m *Membrane) valid(n *notification) bool { return stillValid(m.config.Listener, n.id) }
+func (m *Membrane) valid(n *notification) bool { return stillValid(m.listener, n.id) }

@@ -379,7 +379,7 @@ func memfdCreate(m *Membrane, n *notification) (int64, unix.Errno) {
 		return 0, errno
 	}
 	defer unix.Close(fd)
-	if err := giveFD(m.config.Listener, n.id, fd, flags&unix.MFD_CLOEXEC != 0); err != nil {
+	if err := giveFD(m.listener, n.id, fd, flags&unix.MFD_CLOEXEC != 0); err != nil {
 		return 0, errnoOf(err)
 	}
 	return 0, later

@@ -139,9 +139,14 @@ func clauses(list []clause, otherwise Verdict) Filter {
 }
 
 // conjunction returns c.verdict if all tests hold and falls through otherwise.
+// It is short: the jumps are in reach.
 func conjunction(c clause) Filter {
 	var p Filter
-	var fail []int // JA instructions that have to leave
+	type jump struct {
+		at  int
+		not bool
+	}
+	var out []jump // conditional jumps whose failing side leaves
 	for _, t := range c.tests {
 		offset := uint32(dataArgs) + 8*uint32(t.arg)
 		if t.high {
@@ -152,18 +157,24 @@ func conjunction(c clause) Filter {
 			p = append(p, Instruction{Code: opAnd, K: t.mask})
 		}
 		for i, v := range t.values {
-			// A match jumps over the other values and the JA behind them.
-			p = append(p, Instruction{Code: opJeq, K: v, Jt: uint8(len(t.values) - i)})
+			last := i == len(t.values)-1
+			if t.not || last {
+				out = append(out, jump{len(p), t.not})
+			}
+			in := Instruction{Code: opJeq, K: v}
+			if !t.not && !last {
+				in.Jt = uint8(len(t.values) - 1 - i) // found: on behind the last value
+			}
+			p = append(p, in)
 		}
-		if t.not { // then what matched is the failure: swap the two ways out
-			p = append(p, Instruction{Code: opJa, K: 1})
-		}
-		fail = append(fail, len(p))
-		p = append(p, Instruction{Code: opJa})
 	}
 	p = append(p, ret(c.verdict))
-	for _, at := range fail {
-		p[at].K = uint32(len(p) - at - 1)
+	for _, j := range out {
+		if d := uint8(len(p) - j.at - 1); j.not {
+			p[j.at].Jt = d
+		} else {
+			p[j.at].Jf = d
+		}
 	}
 	return p
 }

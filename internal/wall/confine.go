@@ -3,6 +3,7 @@ package wall
 import (
 	"errors"
 	"fmt"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,79 +17,90 @@ type Identity struct {
 	Change bool
 }
 
-// Confinement is what goes around a thread.
+// Confinement is what goes around a process or thread.
 type Confinement struct {
 	Identity Identity
-	Ruleset  int    // from NewRuleset
-	Filter   []byte // from Filter.Bytes, patched; nil for openers, which have none
+	Ruleset  int // from NewRuleset
 }
 
-// Confine puts the wall around the calling thread, which must be locked to its
-// goroutine and must end with it. It returns the descriptor of the filter's
-// listener, -1 without a filter. On an error the thread may be half confined:
-// it must end all the same.
+// step is one raw system call on the way behind the wall.
+type step struct {
+	what string // what it is for, in messages
+	nr   uintptr
+	args [5]uintptr
+}
+
+// script is the way behind the wall as a list of system calls, so that a child
+// between fork and exec, where no Go code may run, can go it too. What the
+// arguments point to is kept alive by the script.
+type script struct {
+	steps []step
+	caps  *emptyCaps
+}
+
+// emptyCaps is what capset(2) takes: version 3, this thread, three empty sets.
+type emptyCaps struct {
+	version uint32
+	pid     int32
+	sets    [2]struct{ effective, permitted, inheritable uint32 }
+}
+
+// steps lists the way behind the wall, without the filter. The order is
+// security:
 //
-// The order is security:
-//  1. groups, uid and capabilities first: changing them needs the rights that
-//     the later steps take away, and a filter may refuse the calls;
+//  1. groups, bounding set, uid and capabilities first: changing them needs the
+//     rights that the later steps take away, and a filter may refuse the calls.
+//     Securebits keep an exec as uid 0 from bringing capabilities back;
 //  2. no_new_privs, without which the kernel lets an ordinary user neither
 //     restrict itself nor install a filter (a set-user-id program could be
 //     fooled by them);
 //  3. Landlock before seccomp, whose filter need not allow landlock_* then;
-//  4. seccomp last: from here on the thread can do only what the cell may.
-func Confine(c Confinement) (listener int, err error) {
-	if c.Identity.Change {
-		if err := become(c.Identity); err != nil {
-			return -1, err
+//  4. seccomp last (Spawn does it): from there on only what the cell may.
+func (c Confinement) script() *script {
+	s := &script{steps: make([]step, 0, 64), caps: &emptyCaps{version: unix.LINUX_CAPABILITY_VERSION_3}}
+	add := func(what string, nr uintptr, args ...uintptr) {
+		st := step{what: what, nr: nr}
+		copy(st.args[:], args)
+		s.steps = append(s.steps, st)
+	}
+	if id := c.Identity; id.Change {
+		uid, gid := uintptr(id.UID), uintptr(id.GID)
+		add("drop supplementary groups", unix.SYS_SETGROUPS, 0, 0)
+		for c := uintptr(0); knowsCapability(c); c++ {
+			add("drop a capability from the bounding set", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
 		}
+		const noRoot = 1<<0 | 1<<1 | 1<<2 | 1<<3 | 1<<6 | 1<<7 // SECBIT_NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, each locked
+		add("set securebits", unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, noRoot)
+		add("change the group", unix.SYS_SETRESGID, gid, gid, gid)
+		add("change the user", unix.SYS_SETRESUID, uid, uid, uid)
+		add("empty the capability sets", unix.SYS_CAPSET, uintptr(unsafe.Pointer(s.caps)), uintptr(unsafe.Pointer(&s.caps.sets)))
 	}
-	if err := prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != nil {
-		return -1, fmt.Errorf("set no_new_privs: %w", err)
-	}
-	if err := restrictSelf(c.Ruleset); err != nil {
-		return -1, fmt.Errorf("enter landlock domain: %w", err)
-	}
-	if c.Filter == nil {
-		return -1, nil
-	}
-	listener, err = setFilter(c.Filter)
-	if errors.Is(err, unix.EBUSY) {
-		return -1, fmt.Errorf("install seccomp filter: %w: this process already has a filter with a listener", err)
-	}
-	if err != nil {
-		return -1, fmt.Errorf("install seccomp filter: %w", err)
-	}
-	return listener, nil
+	add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
+	add("enter the landlock domain", unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(c.Ruleset), 0)
+	return s
 }
 
-// become turns a thread of root's into one of id without any capability. The
-// bounding set goes while CAP_SETPCAP is still there; securebits keep an exec
-// as uid 0 from bringing capabilities back; the ambient set goes with the
-// permitted one.
-func become(id Identity) error {
-	if err := setgroupsNone(); err != nil {
-		return fmt.Errorf("drop supplementary groups: %w", err)
-	}
-	for c := uintptr(0); ; c++ {
-		if err := prctl(unix.PR_CAPBSET_DROP, c, 0); err != nil {
-			if errors.Is(err, unix.EINVAL) && c > unix.CAP_LAST_CAP-5 {
-				break // past the last capability that this kernel knows
-			}
-			return fmt.Errorf("drop capability %d from the bounding set: %w", c, err)
+// knowsCapability reports whether the kernel has capability c.
+func knowsCapability(c uintptr) bool {
+	_, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, c, 0, 0, 0, 0)
+	return errno == 0
+}
+
+// Confine puts the wall without a filter around the calling thread, which must
+// be locked to its goroutine and must end with it: such threads open and change
+// files on a cell's behalf. On an error the thread may be half confined and
+// must end all the same.
+func Confine(c Confinement) error {
+	s := c.script()
+	for i := range s.steps {
+		st := &s.steps[i]
+		if _, _, errno := unix.RawSyscall6(st.nr, st.args[0], st.args[1], st.args[2], st.args[3], st.args[4], 0); errno != 0 {
+			return fmt.Errorf("%s: %w", st.what, errno)
 		}
-	}
-	const noRoot = 1<<0 | 1<<1 | 1<<2 | 1<<3 | 1<<6 | 1<<7 // SECBIT_NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, each locked
-	if err := prctl(unix.PR_SET_SECUREBITS, noRoot, 0); err != nil {
-		return fmt.Errorf("set securebits: %w", err)
-	}
-	if err := setresgid(id.GID); err != nil {
-		return fmt.Errorf("become group %d: %w", id.GID, err)
-	}
-	if err := setresuid(id.UID); err != nil {
-		return fmt.Errorf("become user %d: %w", id.UID, err)
-	}
-	if err := dropCapabilities(); err != nil {
-		return fmt.Errorf("empty the capability sets: %w", err)
 	}
 	return nil
 }
+
+// ErrListener reports that a filter with a listener is installed already: the
+// kernel allows one for each process and its descendants.
+var ErrListener = errors.New("a seccomp filter with a listener is there already")

@@ -1,8 +1,6 @@
 package wall
 
 import (
-	"encoding/binary"
-	"fmt"
 	"strings"
 
 	"nipcells/internal/capability"
@@ -53,19 +51,4 @@ func Missing(a Arch, pledge capability.Pledge, nr uint32) capability.Pledge {
 		}
 	}
 	return 0
-}
-
-// Patch writes the launcher's thread id into the instructions of an encoded
-// filter (see Bytes) that stand for it, in place. It reports an error for bytes
-// that are no whole number of instructions.
-func Patch(filter []byte, launcher int) error {
-	if len(filter)%InstructionSize != 0 {
-		return fmt.Errorf("seccomp filter of %d bytes is no array of instructions", len(filter))
-	}
-	for ; len(filter) > 0; filter = filter[InstructionSize:] {
-		if binary.LittleEndian.Uint32(filter[4:]) == launcherTID && binary.LittleEndian.Uint16(filter) == opJeq {
-			binary.LittleEndian.PutUint32(filter[4:], uint32(launcher))
-		}
-	}
-	return nil
 }

@@ -36,13 +36,7 @@ func highIsNot(arg uint8, v uint32) test {
 }
 func all(t ...test) []test { return t }
 
-// launcherTID stands in a compiled filter for the thread id of the launcher,
-// which Patch writes there: for the moment between the program's first
-// instruction and the launcher's end both are in one Landlock domain, so that
-// the signal scope would not protect the supervisor from its own cell.
-const launcherTID = 0x4e495054
-
-// any value a process may name itself by in calls that take a pid.
+// self is how a process names itself in calls that take a pid.
 const self = 0
 
 // The flags of clone(2) that make namespaces, trace, or change whose child the
@@ -86,9 +80,6 @@ func promises() []promise {
 // come first, so that no promise opens them again.
 func refusals() []row {
 	return []row{
-		{"kill tkill", all(is(0, launcherTID)), Errno(esrch)},
-		{"tgkill rt_tgsigqueueinfo", all(is(1, launcherTID)), Errno(esrch)},
-		{"rt_sigqueueinfo", all(is(0, launcherTID)), Errno(esrch)},
 		{"clone", all(has(0, cloneForbidden)), Errno(eperm)},
 		// A set-user-id file outside would act with the cell's uid for others.
 		{"creat mkdir", all(has(1, 0o6000)), Errno(eperm)},
@@ -106,8 +97,6 @@ func refusals() []row {
 		{"sched_getaffinity sched_getscheduler sched_getparam sched_getattr sched_rr_get_interval", all(isNot(0, self)), Errno(esrch)},
 		{"setpriority getpriority ioprio_get ioprio_set", all(isNot(1, self)), Errno(eperm)},
 		{"get_robust_list capget", all(isNot(0, self)), Errno(eperm)},
-		// A thread's pidfd could name the launcher (PIDFD_THREAD).
-		{"pidfd_open", all(has(1, unix.O_EXCL)), Errno(einval)},
 		// A lease on a shared blob would stop every other reader of it.
 		{"fcntl", all(is(1, unix.F_SETLEASE)), Errno(eacces)},
 		{"fcntl", all(is(1, unix.F_NOTIFY)), Errno(einval)},
