@@ -153,29 +153,29 @@ func (g *grafting) arch() string {
 //
 //   - STDIO, RPATH and WPATH always: what a program may read and write is
 //     decided by what is unveiled, and nothing is unless the person says so.
-//   - EXEC if a program or library of the package's own source imports a call
-//     that starts programs, or a command is a script.
-//   - INET if one of them imports connect or getaddrinfo, or is linked with a
-//     library for network protocols.
+//   - EXEC if a program or library of the package's own source, or a library
+//     that one of them is linked with directly, imports a call that starts
+//     programs (the C library itself aside), or a command is a script.
+//   - INET if one of them looks up names of hosts, one of the package's own
+//     connects, or is linked with a library for network protocols.
 //
 // What a statically linked program does cannot be seen; a note says so.
 func (g *grafting) propose() {
-	starts := []string{"execve", "execv", "execvp", "execvpe", "execl", "execlp", "execle", "posix_spawn", "posix_spawnp", "fork", "vfork", "system", "popen"}
-	nets := []string{"connect", "getaddrinfo", "gethostbyname"}
-	netLibs := []string{"libcurl", "libssl.", "libgnutls.", "libssh", "libnghttp2."}
 	p := capability.Stdio | capability.Rpath | capability.Wpath
 	for _, f := range g.elves.files {
 		if !g.primary[g.tree.owner[f.name]] {
 			continue
 		}
-		if slices.ContainsFunc(f.imports, func(s string) bool { return slices.Contains(starts, s) }) {
-			p |= capability.Exec
-		}
-		linked := slices.ContainsFunc(f.needed, func(n string) bool {
-			return slices.ContainsFunc(netLibs, func(l string) bool { return strings.HasPrefix(n, l) })
-		})
-		if linked || slices.ContainsFunc(f.imports, func(s string) bool { return slices.Contains(nets, s) }) {
-			p |= capability.Inet
+		p |= uses(f, "connect")
+		for _, lib := range f.needed {
+			if hasPrefix(lib, "libcurl", "libssl.", "libgnutls.", "libssh", "libnghttp2.") {
+				p |= capability.Inet
+			}
+			for _, dir := range g.elves.provide[f.machine][path.Base(lib)] {
+				if l := g.elves.byName[path.Join(dir, path.Base(lib))]; l != nil && !hasPrefix(l.soname, "libc.", "ld-", "libstdc++.", "libpthread.") {
+					p |= uses(l)
+				}
+			}
 		}
 	}
 	for _, c := range g.recipe.Commands {
@@ -188,9 +188,30 @@ func (g *grafting) propose() {
 		}
 	}
 	g.recipe.Pledge = p
-	if p&capability.Inet != 0 && !g.tree.exists("etc/ssl/certs/ca-certificates.crt") && g.linksTLS() {
+	if p&capability.Inet != 0 && !g.tree.exists(bundle) && g.linksTLS() {
 		g.tree.notes.add("it can speak TLS, but has no certificates of its own; add them with --with ca-certificates", "")
 	}
+}
+
+// uses says which rights the imports of f speak for; connects are further
+// names that speak for INET.
+func uses(f *elfFile, connects ...string) (p capability.Pledge) {
+	for _, name := range f.imports {
+		switch name {
+		case "execve", "execv", "execvp", "execvpe", "execl", "execlp", "execle", "posix_spawn", "posix_spawnp", "fork", "vfork", "system", "popen":
+			p |= capability.Exec
+		case "getaddrinfo", "gethostbyname", "gethostbyname_r":
+			p |= capability.Inet
+		}
+		if slices.Contains(connects, name) {
+			p |= capability.Inet
+		}
+	}
+	return p
+}
+
+func hasPrefix(s string, prefixes ...string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }
 
 // linksTLS reports whether the tree has a library for TLS.

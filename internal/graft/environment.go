@@ -31,7 +31,7 @@ func components() []component {
 		{name: "LOCPATH", paths: []string{"lib/locale"}},                                                       // libc: locales; C.UTF-8 is built in
 		{name: "TZDIR", paths: []string{"share/zoneinfo"}},                                                     // libc: time zones
 		{name: "TERMINFO_DIRS", paths: []string{"etc/terminfo", "lib/terminfo", "share/terminfo"}, list: true}, // ncurses
-		{name: "SSL_CERT_FILE", paths: []string{"etc/ssl/certs/ca-certificates.crt"}},                          // OpenSSL, Go, Node's --use-openssl-ca
+		{name: "SSL_CERT_FILE", paths: []string{bundle}},                                                       // OpenSSL, Go, Node's --use-openssl-ca
 		{name: "SSL_CERT_DIR", paths: []string{"etc/ssl/certs"}},
 		{name: "OPENSSL_CONF", paths: []string{"etc/ssl/openssl.cnf"}},
 		{name: "OPENSSL_MODULES", paths: []string{"{lib}/ossl-modules"}},
@@ -85,6 +85,12 @@ func (g *grafting) environment() []npk.EnvVar {
 			values = values[:1]
 		}
 		vars = append(vars, npk.EnvVar{Name: c.name, Value: strings.Join(values, ":")})
+	}
+	if g.tree.exists("lib/git-core") && g.tree.exists(bundle) {
+		vars = append(vars, npk.EnvVar{Name: "GIT_SSL_CAINFO", Value: "{prefix}/" + bundle})
+	}
+	if g.tree.exists("bin/curl") && g.tree.exists(bundle) {
+		vars = append(vars, npk.EnvVar{Name: "CURL_CA_BUNDLE", Value: "{prefix}/" + bundle})
 	}
 	return vars
 }

@@ -105,10 +105,13 @@ func (g *grafting) libDir() string {
 	return "lib"
 }
 
+// bundle is the file that holds all certificates.
+const bundle = "etc/ssl/certs/ca-certificates.crt"
+
 // certificates makes what update-ca-certificates makes: one bundle, and the
 // single certificates with hashed names.
 func (g *grafting) certificates(ctx context.Context) error {
-	const source, certs, bundle = "share/ca-certificates", "etc/ssl/certs", "etc/ssl/certs/ca-certificates.crt"
+	const source, certs = "share/ca-certificates", "etc/ssl/certs"
 	if !g.tree.exists(source) {
 		return nil
 	}

@@ -93,9 +93,9 @@ func Graft(ctx context.Context, o Options) (*Result, error) {
 		g.collect,      // 1. files, as they come
 		g.alternatives, // 2. links that maintainer scripts make
 		g.interpreters, // 3. what Debian takes for granted: needs all names, adds files
-		g.links,        // 4. dangling links go: needs all files
-		g.relocate,     // 5. ELF files: needs all libraries in their places
-		g.finish,       // 6. caches, made by the package's own tools: needs programs that run
+		g.relocate,     // 4. ELF files: needs all libraries in their places
+		g.finish,       // 5. caches, made by the package's own tools: needs programs that run
+		g.links,        // 6. dangling links go: needs all files, those just made too
 		g.describe,     // 7. recipe
 		g.settle,       // 8. modes and times: nothing is written after this
 	} {

@@ -134,6 +134,9 @@ func (g *grafting) interpreters(ctx context.Context) error {
 				}
 			}
 		}
+		if g.kind == "debian" && !g.hasDeb(terminals) && g.hasTerminfo() {
+			missing[terminals] = "libtinfo"
+		}
 		if len(missing) == 0 {
 			return nil
 		}
@@ -141,7 +144,7 @@ func (g *grafting) interpreters(ctx context.Context) error {
 			return err
 		}
 		for _, p := range sortedKeys(missing) {
-			g.tree.notes.add("added for scripts", p)
+			g.tree.notes.add("added, as Debian takes it for granted", p)
 		}
 		if err := g.alternatives(ctx); err != nil {
 			return err
@@ -174,6 +177,16 @@ func (g *grafting) missingFor(s script, missing map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// terminals is the Essential package with descriptions of terminals.
+const terminals = "ncurses-base"
+
+// hasTerminfo reports whether the tree has the library that reads descriptions
+// of terminals.
+func (g *grafting) hasTerminfo() bool {
+	m, err := fs.Glob(g.tree.root.FS(), "lib/*/libtinfo.so.*")
+	return err == nil && len(m) > 0
 }
 
 func (g *grafting) hasDeb(name string) bool {

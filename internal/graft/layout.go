@@ -120,4 +120,5 @@ var strippedDirs = [...]string{
 	"etc/cron.monthly", "etc/logrotate.d", "etc/logcheck", "etc/apt", "etc/dpkg", "etc/kernel", "lib/tmpfiles.d",
 	"lib/sysusers.d", "lib/udev", "lib/modprobe.d", "share/debconf", "share/initramfs-tools",
 	"var/lib/dpkg", "var/cache", "var/log", "etc/ca-certificates/update.d",
+	"sbin/update-ca-certificates", "bin/c_rehash", // scripts whose work graft has done
 }
