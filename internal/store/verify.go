@@ -57,6 +57,11 @@ func (s *Store) VerifyFile(path string, n Name) error {
 	case int(st.Uid) != s.root.Owner():
 		return fmt.Errorf("%s belongs to uid %d, not %d: %w", path, st.Uid, s.root.Owner(), ErrCorrupt)
 	}
+	return s.VerifyContent(path, n)
+}
+
+// VerifyContent is VerifyFile for the bytes alone.
+func (s *Store) VerifyContent(path string, n Name) error {
 	f, err := openFile(path)
 	if err != nil {
 		return err

@@ -1,0 +1,172 @@
+package programs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/hier"
+	"nipcells/internal/npk"
+	"nipcells/internal/view"
+)
+
+// closure returns the packages that a view of head consists of: its
+// dependencies in their order, each followed by its own, one version of a name,
+// the active one. A missing one is an error that wraps ErrDepends and says what
+// to install.
+func closure(head *npk.Head, all []*Installed) ([]*Installed, error) {
+	var deps []*Installed
+	var missing []string
+	seen := map[string]bool{head.Manifest.Name: true}
+	var visit func(m *npk.Manifest)
+	visit = func(m *npk.Manifest) {
+		for _, name := range m.Depends {
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			p := find(all, name, "")
+			if p == nil {
+				missing = append(missing, name)
+				continue
+			}
+			deps = append(deps, p)
+			visit(&p.Head.Manifest)
+		}
+	}
+	visit(&head.Manifest)
+	if missing != nil {
+		slices.Sort(missing)
+		return nil, fmt.Errorf("%s %s needs %s, install first: nip install %s: %w", head.Manifest.Name, head.Manifest.Version,
+			strings.Join(missing, ", "), strings.Join(missing, " "), ErrDepends)
+	}
+	return deps, nil
+}
+
+func planView(head *npk.Head, deps []*Installed) (*view.View, error) {
+	list := []view.Package{{Head: head}}
+	for _, d := range deps {
+		list = append(list, view.Package{Head: d.Head})
+	}
+	return view.New(list)
+}
+
+// buildView makes a view in the new directory dir. own is where the package's
+// own files are.
+func buildView(v *view.View, dir, own string, root *hier.Root) error {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("build view: %w", err)
+	}
+	if err := os.Chmod(dir, view.DirMode); err != nil {
+		return fmt.Errorf("build view: %w", err)
+	}
+	var fds []int
+	defer func() {
+		for _, fd := range fds {
+			unix.Close(fd) // path descriptors have nothing to flush
+		}
+	}()
+	open := func(path string) error {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("build view: %w", &fs.PathError{Op: "open", Path: path, Err: err})
+		}
+		fds = append(fds, fd)
+		return nil
+	}
+	if err := open(dir); err != nil {
+		return err
+	}
+	for i, p := range v.Packages() {
+		path := own
+		if i > 0 {
+			path = root.Join(p.Dir())
+		}
+		if err := open(path); err != nil {
+			return err
+		}
+	}
+	return v.Build(fds[0], fds[1:])
+}
+
+// pinned returns the version of a dependency that a view holds; empty if none.
+func pinned(p *Installed, title string) string {
+	list, err := os.ReadDir(p.Root.View(p.Title, p.Version) + "/Programs/" + title)
+	if err != nil || len(list) != 1 {
+		return ""
+	}
+	return list[0].Name()
+}
+
+// users returns the packages whose views hold the version p.
+func users(p *Installed, all []*Installed) (by []*Installed) {
+	for _, q := range all {
+		if q.Name != p.Name && pinned(q, p.Title) == p.Version {
+			by = append(by, q)
+		}
+	}
+	return by
+}
+
+// refreshViews rebuilds the views whose dependencies are no longer the active
+// ones, except those of packages that are running: their files must not go
+// away under them, so that they follow at the next change. Each view is
+// replaced by one exchange of names.
+func (c *change) refreshViews(all []*Installed) error {
+	for _, p := range all {
+		if len(p.Head.Manifest.Depends) == 0 {
+			continue
+		}
+		deps, err := closure(p.Head, all)
+		if errors.Is(err, ErrDepends) {
+			continue // forced: the view keeps what it has
+		}
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(deps, func(d *Installed) bool { return pinned(p, d.Title) != d.Version }) || !c.idle(p) {
+			continue
+		}
+		if err := c.refreshView(p, deps); err != nil {
+			return fmt.Errorf("refresh view of %s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func (c *change) idle(p *Installed) bool {
+	if c.opt.Running == nil {
+		return true
+	}
+	ids, err := c.opt.Running(p.Name, p.Version)
+	return err == nil && len(ids) == 0
+}
+
+func (c *change) refreshView(p *Installed, deps []*Installed) error {
+	c.opt.at("refresh view")
+	v, err := planView(p.Head, deps)
+	if err != nil {
+		return err
+	}
+	dir := c.path("refreshed")
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := buildView(v, dir, c.root.Program(p.Title, p.Version), c.root); err != nil {
+		return err
+	}
+	if err := c.syncAll(); err != nil {
+		return err
+	}
+	c.opt.at("exchange view")
+	live := c.root.View(p.Title, p.Version)
+	if err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, live, unix.RENAME_EXCHANGE); err != nil {
+		return &os.LinkError{Op: "exchange", Old: dir, New: live, Err: err}
+	}
+	return os.RemoveAll(dir)
+}

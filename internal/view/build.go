@@ -1,0 +1,116 @@
+package view
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/npk"
+	"nipcells/internal/store"
+)
+
+// DirMode is the mode of every directory of a package or view.
+const DirMode = 0o755
+
+// Build makes the view in the empty directory dst. sources are the packages'
+// directories, in the order of Packages, each with all its files in place; the
+// view's files become further names of them.
+func (v *View) Build(dst int, sources []int) error {
+	for _, n := range v.nodes {
+		var err error
+		if n.Target == "" {
+			err = Mkdir(dst, n.Path)
+		} else {
+			err = symlink(n.Target, dst, n.Path)
+		}
+		if err != nil {
+			return fmt.Errorf("build view: %w", err)
+		}
+	}
+	for i, p := range v.packages {
+		to, err := unix.Openat(dst, p.Dir(), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("build view: %w", &fs.PathError{Op: "open", Path: p.Dir(), Err: err})
+		}
+		err = Frame(to, p.Head.Entries)
+		if err == nil {
+			err = linkFiles(sources[i], to, p.Head.Entries)
+		}
+		unix.Close(to) // a path descriptor has nothing to flush
+		if err != nil {
+			return fmt.Errorf("build view: %s: %w", p.Dir(), err)
+		}
+	}
+	return nil
+}
+
+// Frame makes a package's directories and symlinks in the empty directory dst,
+// everything but the files.
+func Frame(dst int, entries []npk.Entry) error {
+	for i := range entries {
+		var err error
+		switch e := &entries[i]; e.Kind {
+		case npk.Dir:
+			err = Mkdir(dst, e.Path)
+		case npk.Symlink:
+			err = symlink(e.Target, dst, e.Path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Mkdir makes the directory path below dst with DirMode, whatever the umask.
+func Mkdir(dst int, path string) error {
+	err := unix.Mkdirat(dst, path, DirMode)
+	if err == nil {
+		err = unix.Fchmodat(dst, path, DirMode, 0)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "mkdir", Path: path, Err: err}
+	}
+	return nil
+}
+
+func symlink(target string, dst int, path string) error {
+	if err := unix.Symlinkat(target, dst, path); err != nil {
+		return &os.LinkError{Op: "symlink", Old: target, New: path, Err: err}
+	}
+	return nil
+}
+
+// linkFiles gives every file below src its name below dst. The directories
+// exist. Neighbouring entries mostly share a directory, whose lock the kernel
+// takes for each link: so every worker has a run of its own.
+func linkFiles(src, dst int, entries []npk.Entry) error {
+	workers := min(runtime.GOMAXPROCS(0), 4)
+	errs := make([]error, workers)
+	var wg sync.WaitGroup
+	for w := range workers {
+		part := entries[len(entries)*w/workers : len(entries)*(w+1)/workers]
+		wg.Go(func() {
+			for i := range part {
+				if part[i].Kind != npk.File {
+					continue
+				}
+				if _, err := store.Link(src, part[i].Path, dst, part[i].Path, part[i].Exec); err != nil {
+					errs[w] = err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
