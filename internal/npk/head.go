@@ -158,7 +158,7 @@ func (m *Manifest) decode(b []byte) error {
 		return corrupt("manifest cannot be read")
 	}
 	if size > MaxSize || files > MaxEntries {
-		return beyond("%d files of %d bytes", files, size)
+		return beyond("%d files of %d bytes, more than %d files or %d bytes", files, size, MaxEntries, int64(MaxSize))
 	}
 	m.Size, m.Files, m.KDL = int64(size), int(files), w.rest
 	r, err := ParseRecipe("recipe in package", m.KDL)

@@ -156,14 +156,14 @@ type shape struct {
 func (p *recipeParser) shape(n *kdl.Node, s shape) error {
 	for i, a := range n.Args {
 		if i >= s.max {
-			return p.fail(a.Pos, "%s takes no more than %d arguments", n.Name, s.max)
+			return p.fail(a.Pos, "%s takes no more than %s", n.Name, arguments(s.max))
 		}
 		if a.Kind != kdl.String {
 			return p.fail(a.Pos, "%s wants a string in quotes, not %s", n.Name, a.Kind)
 		}
 	}
 	if len(n.Args) < s.min {
-		return p.fail(n.Pos, "%s wants %d arguments, has %d", n.Name, s.min, len(n.Args))
+		return p.fail(n.Pos, "%s wants %s, has %d", n.Name, arguments(s.min), len(n.Args))
 	}
 	for _, prop := range n.Props {
 		known := false
@@ -178,6 +178,13 @@ func (p *recipeParser) shape(n *kdl.Node, s shape) error {
 		return p.fail(n.Pos, "%s takes no children", n.Name)
 	}
 	return nil
+}
+
+func arguments(n int) string {
+	if n == 1 {
+		return "1 argument"
+	}
+	return fmt.Sprintf("%d arguments", n)
 }
 
 // assign checks a value, which must be a string, and stores it.

@@ -151,6 +151,7 @@ func (p *parser) node(depth int) (*Node, error) {
 		r := p.peek()
 		switch {
 		case r == '{':
+			at := p.pos
 			block, err := p.block(depth)
 			if err != nil {
 				return nil, err
@@ -159,7 +160,7 @@ func (p *parser) node(depth int) (*Node, error) {
 				continue
 			}
 			if n.Block {
-				return nil, p.fail(p.pos, "a second block of children for %s", n.Name)
+				return nil, p.fail(at, "a second block of children for %s", n.Name)
 			}
 			n.Block, n.Children = true, block
 		case skip && (r == eof || r == ';' || r == '}' || isNewline(r)):
