@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -13,7 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"nipcells/internal/cell"
 	"nipcells/internal/hier"
+	"nipcells/internal/wall"
 )
 
 // app is what the verbs share: the streams and the global flags.
@@ -121,22 +124,55 @@ func newHelpCommand() *cobra.Command {
 	}
 }
 
+// missingRootError reports a root that is not there.
+type missingRootError struct {
+	path string
+	err  error
+}
+
+func (e *missingRootError) Error() string { return fmt.Sprintf("root %s does not exist", e.path) }
+func (e *missingRootError) Unwrap() error { return e.err }
+
 // openRoot returns the root that the flag and the environment name. It must
-// exist.
+// exist. Nothing is ever done from inside a cell.
 func openRoot(flag string) (*hier.Root, error) {
-	path, err := hier.Default(flag, os.Getenv("NIP_ROOT"), os.Geteuid())
+	path, err := rootPath(flag)
 	if err != nil {
 		return nil, err
 	}
-	return hier.Open(path)
+	r, err := hier.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &missingRootError{path, err}
+	}
+	return r, err
 }
 
-// openRoot returns the root that the person means; it must exist.
+func rootPath(flag string) (string, error) {
+	if _, inside := wall.OwnMark(); inside {
+		return "", cell.ErrInside
+	}
+	return hier.Default(flag, os.Getenv("NIP_ROOT"), os.Geteuid())
+}
+
+// openRoot returns the root that the person means, to look at; it must exist.
 func (a *app) openRoot() (*hier.Root, error) { return openRoot(a.root) }
+
+// changeRoot returns the root that the person means, to change what is in it; it
+// must exist and be his own.
+func (a *app) changeRoot() (*hier.Root, error) {
+	r, err := a.openRoot()
+	if err != nil {
+		return nil, err
+	}
+	if !r.Own() {
+		return nil, fmt.Errorf("change root %s: it belongs to uid %d, you are uid %d: %w", r.Path(), r.Owner(), os.Geteuid(), hier.ErrForeign)
+	}
+	return r, nil
+}
 
 // createRoot returns the root that the person means, made if it is missing.
 func (a *app) createRoot() (*hier.Root, error) {
-	path, err := hier.Default(a.root, os.Getenv("NIP_ROOT"), os.Geteuid())
+	path, err := rootPath(a.root)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"nipcells/internal/cid"
+	"nipcells/internal/hier"
+	"nipcells/internal/keys"
 	"nipcells/internal/ledger"
 )
 
@@ -47,7 +49,7 @@ elsewhere can give it with --head later and also finds a cut end.`,
 			}
 			l := ledger.Open(r.Ledger())
 			if f.verify || f.head != "" {
-				return a.verifyLedger(l, f)
+				return a.verifyLedger(r, l, f)
 			}
 			return a.listLedger(l, f.last)
 		},
@@ -130,8 +132,15 @@ func printRecord(w io.Writer, r ledger.Record) error {
 	return err
 }
 
-func (a *app) verifyLedger(l *ledger.Ledger, f ledgerFlags) error {
+func (a *app) verifyLedger(r *hier.Root, l *ledger.Ledger, f ledgerFlags) error {
 	var o ledger.VerifyOptions
+	own, ok, err := keys.OwnPublic(r.Keys())
+	if err != nil {
+		return err
+	}
+	if ok {
+		o.Keys = append(o.Keys, own.Public)
+	}
 	if f.head != "" {
 		head, err := cid.Parse(f.head)
 		if err != nil {

@@ -133,18 +133,13 @@ func (o *runOptions) environment() ([]string, error) {
 	return out, nil
 }
 
-// errNotRoot reports --user from somebody who cannot change to another user.
-var errNotRoot = errors.New("only root can run a cell as somebody else")
-
 // credentials returns the user and group of --user; ok is false if the flag was
 // not given. A user given by number without a group has the group that the
-// system's user database says, else the one of the same number.
+// system's user database says, else the one of the same number. Whether the
+// caller may become that user is not decided here.
 func (o *runOptions) credentials() (uid, gid int, ok bool, err error) {
 	if o.user == "" {
 		return 0, 0, false, nil
-	}
-	if os.Geteuid() != 0 {
-		return 0, 0, false, fmt.Errorf("user %q: %w", o.user, errNotRoot)
 	}
 	name, group, hasGroup := strings.Cut(o.user, ":")
 	uid, err = parseID(name)

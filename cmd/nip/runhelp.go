@@ -8,7 +8,7 @@ import (
 
 // newRunCommand returns the verb run as help, completion and manual pages see
 // it. A command line that starts with it never gets here: see dispatch.
-func newRunCommand() *cobra.Command {
+func newRunCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run [FLAGS] PACKAGE[/COMMAND] [ARGUMENTS]",
 		Short: "Run a program of a package in a cell",
@@ -29,6 +29,7 @@ killed it.`,
 		RunE: func(*cobra.Command, []string) error {
 			return &usageError{verb: "run", err: errors.New("only global flags may stand before run")}
 		},
+		ValidArgsFunction:     a.completePackages,
 		DisableFlagsInUseLine: true,
 	}
 	c.Flags().AddFlagSet(newRunFlags(new(runOptions)))

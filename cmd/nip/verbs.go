@@ -5,7 +5,17 @@ import "github.com/spf13/cobra"
 // verbs returns all verbs in the order in which help lists them.
 func verbs(a *app) []*cobra.Command {
 	return []*cobra.Command{
-		newRunCommand(),
+		newRunCommand(a),
+		newGraftCommand(a),
+		newPackCommand(a),
+		newInstallCommand(a),
+		newListCommand(a),
+		newInfoCommand(a),
+		newRollbackCommand(a),
+		newRemoveCommand(a),
+		newGCCommand(a),
+		newVerifyCommand(a),
+		newKeyCommand(a),
 		newLedgerCommand(a),
 		newEnvCommand(a),
 		newVersionCommand(a),

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"nipcells/internal/keys"
+	"nipcells/internal/programs"
+)
+
+func newInfoCommand(a *app) *cobra.Command {
+	var version string
+	c := &cobra.Command{
+		Use:               "info PACKAGE",
+		Short:             "Show what a package is and what its cells may do",
+		Example:           "  nip info python3\n  nip info python3 --version 3.11.2 --json",
+		Args:              args(1, 1, "a PACKAGE"),
+		ValidArgsFunction: a.completePackages,
+		RunE: func(_ *cobra.Command, words []string) error {
+			roots, err := a.readRoots()
+			if err != nil {
+				return err
+			}
+			p, err := programs.Find(words[0], version, roots...)
+			if err != nil {
+				return err
+			}
+			return a.printInfo(p)
+		},
+	}
+	c.Flags().StringVar(&version, "version", "", "`VERSION` other than the active one")
+	return a.jsonFlag(c)
+}
+
+// infoLine is a package in all detail, as --json prints it.
+type infoLine struct {
+	packageLine
+	Arch      string         `json:"arch"`
+	Source    string         `json:"source"`
+	Depends   []string       `json:"depends"`
+	Programs  []infoCommand  `json:"programs"`
+	Pledge    []string       `json:"pledge"`
+	Unveil    []infoUnveil   `json:"unveil"`
+	Bus       []string       `json:"bus"`
+	Budget    string         `json:"budget"`
+	Env       []infoVariable `json:"env"`
+	Variant   string         `json:"variant"`
+	Tree      string         `json:"tree"`
+	Signer    string         `json:"signer"`
+	Versions  []string       `json:"versions"`
+	Directory string         `json:"directory"`
+	View      string         `json:"view"`
+}
+
+type infoCommand struct {
+	Name string   `json:"name"`
+	Exec string   `json:"exec"`
+	Args []string `json:"args"`
+}
+
+type infoUnveil struct {
+	Path   string `json:"path"`
+	Rights string `json:"rights"`
+}
+
+type infoVariable struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// list returns s, never nil, so that JSON has [] for it.
+func list[T any](s []T) []T { return append([]T{}, s...) }
+
+func newInfoLine(p *programs.Installed) (infoLine, error) {
+	m := &p.Head.Manifest
+	l := infoLine{packageLine: newPackageLine(p), Arch: m.Arch, Source: m.Source, Depends: list(m.Depends), Programs: []infoCommand{},
+		Pledge: list(m.Pledge.Words()), Unveil: []infoUnveil{}, Bus: list(m.Bus), Budget: m.Budget.String(), Env: []infoVariable{},
+		Variant: m.Variant.String(), Tree: m.Tree.String(), Signer: keys.Key{Public: p.Head.Signer}.String(),
+		Directory: p.Root.Program(p.Title, p.Version), View: p.Root.View(p.Title, p.Version)}
+	for _, c := range m.Commands {
+		l.Programs = append(l.Programs, infoCommand{c.Name, c.Exec, list(c.Args)})
+	}
+	for _, u := range m.Unveil {
+		l.Unveil = append(l.Unveil, infoUnveil{u.Path, u.Rights.String()})
+	}
+	for _, e := range m.Env {
+		l.Env = append(l.Env, infoVariable{e.Name, e.Value})
+	}
+	versions, err := programs.Versions(p.Root, p.Name)
+	l.Versions = list(versions)
+	return l, err
+}
+
+func (a *app) printInfo(p *programs.Installed) error {
+	l, err := newInfoLine(p)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return writeJSON(a.out, []infoLine{l})
+	}
+	var commands, unveil, env []string
+	for _, c := range l.Programs {
+		commands = append(commands, strings.Join(append([]string{c.Name, "=", c.Exec}, c.Args...), " "))
+	}
+	for _, u := range p.Head.Manifest.Unveil {
+		unveil = append(unveil, u.String())
+	}
+	for _, e := range l.Env {
+		env = append(env, e.Name+"="+e.Value)
+	}
+	for _, row := range []struct {
+		what  string
+		lines []string
+	}{
+		{"name", []string{l.Name}},
+		{"version", []string{l.Version}},
+		{"active", []string{mark(l.Active)}},
+		{"versions", []string{strings.Join(l.Versions, " ")}},
+		{"summary", []string{l.Summary}},
+		{"architecture", []string{l.Arch}},
+		{"source", []string{l.Source}},
+		{"size", []string{fmt.Sprintf("%s in %d files", bytesText(l.Size), l.Files)}},
+		{"installed", []string{p.At.Local().Format(time.RFC1123)}},
+		{"directory", []string{l.Directory}},
+		{"signed with", []string{l.Signer}},
+		{"variant", []string{l.Variant}},
+		{"depends", l.Depends},
+		{"commands", commands},
+		{"pledge", []string{p.Head.Manifest.Pledge.String()}},
+		{"unveil", unveil},
+		{"bus", l.Bus},
+		{"budget", []string{l.Budget}},
+		{"environment", env},
+	} {
+		for i, line := range row.lines {
+			if line == "" {
+				continue
+			}
+			what := row.what
+			if i > 0 {
+				what = ""
+			}
+			if _, err := fmt.Fprintf(a.out, "%-13s%s\n", what, printable(line)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
