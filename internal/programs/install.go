@@ -222,17 +222,34 @@ func number(b bool) int64 {
 // It may be repeated.
 func (c *change) undoInstall() error {
 	c.opt.at("undo")
-	if err := c.removeFiles(c.in.name, c.in.title, c.in.version, c.path("index")); err != nil {
+	if err := c.removeTrees(c.in.title, c.in.version); err != nil {
+		return err
+	}
+	if err := c.removeBlobs(c.in.name, c.in.version, c.path("index")); err != nil {
 		return err
 	}
 	os.Remove(c.root.Join("Nexus/packages/" + c.in.name)) // fails, rightly, if other versions are there
 	return c.end()
 }
 
-// removeFiles removes the files of a version that has no record (any more):
-// trees, view, and the blobs that nothing else uses. index is where its chunk
-// index may be, if it is not in place. What is not there is no error.
-func (c *change) removeFiles(name, title, version, index string) error {
+// removeTrees removes the tree and the view of a version that has no record
+// (any more). What is not there is no error.
+func (c *change) removeTrees(title, version string) error {
+	c.opt.at("remove trees")
+	for _, path := range []string{c.root.Program(title, version), c.root.View(title, version)} {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove files: %w", err)
+		}
+	}
+	os.Remove(c.root.Title(title)) // the parents go if they are empty
+	os.Remove(c.root.Join("System/Views/" + title))
+	return nil
+}
+
+// removeBlobs removes the blobs that only a version without record uses, and
+// its chunk index. index is where that may be, if it is not in place. What is
+// not there is no error.
+func (c *change) removeBlobs(name, version, index string) error {
 	rel := store.IndexRel(name, version)
 	placed := c.root.Join(rel)
 	if exists(placed) {
@@ -246,14 +263,6 @@ func (c *change) removeFiles(name, title, version, index string) error {
 			}
 		}
 	}
-	c.opt.at("remove trees")
-	for _, path := range []string{c.root.Program(title, version), c.root.View(title, version)} {
-		if err := os.RemoveAll(path); err != nil {
-			return fmt.Errorf("remove files of %s %s: %w", name, version, err)
-		}
-	}
-	os.Remove(c.root.Title(title)) // the parents go if they are empty
-	os.Remove(c.root.Join("System/Views/" + title))
 	c.opt.at("drop blobs")
 	freed, err := c.st.Drop(drop)
 	if err != nil {
@@ -263,9 +272,9 @@ func (c *change) removeFiles(name, title, version, index string) error {
 	c.freed.Bytes += freed.Bytes
 	c.opt.at("drop index")
 	if err := os.RemoveAll(placed); err != nil {
-		return fmt.Errorf("remove files of %s %s: %w", name, version, err)
+		return fmt.Errorf("remove chunk index: %w", err)
 	}
-	os.Remove(c.root.Join("Cas/chunk/" + name))
+	os.Remove(c.root.Join("Cas/chunk/" + name)) // fails, rightly, if other versions are there
 	return nil
 }
 

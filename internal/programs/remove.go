@@ -179,7 +179,12 @@ func (c *change) finishRemove() (*Removed, error) {
 		return nil, err
 	}
 	for _, v := range done.Versions {
-		if err := c.removeFiles(c.in.name, c.in.title, v, ""); err != nil {
+		if err := c.removeTrees(c.in.title, v); err != nil {
+			return nil, err
+		}
+	}
+	for _, v := range done.Versions { // after all trees: only now nothing holds the bytes
+		if err := c.removeBlobs(c.in.name, v, ""); err != nil {
 			return nil, err
 		}
 	}
