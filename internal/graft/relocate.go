@@ -182,6 +182,9 @@ func (g *grafting) relocateFile(f *elfFile) error {
 	if err != nil {
 		return err
 	}
+	if err := g.patchCompiled(f, data); err != nil {
+		return err
+	}
 	m, err := elfimage.Parse(data)
 	if err != nil {
 		return err
