@@ -24,6 +24,14 @@ func dispatch(args []string) int {
 	if run, ok := cutRun(args); ok {
 		return runMain(run)
 	}
+	if len(args) > 0 {
+		switch args[0] { // nip calling itself
+		case guardVerb:
+			return guardMain(args[1:])
+		case detachedVerb:
+			return detachedMain(args[1:])
+		}
+	}
 	return cliMain(args)
 }
 

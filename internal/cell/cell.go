@@ -9,7 +9,6 @@ package cell
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,9 +35,12 @@ type Options struct {
 	Deny    bool           // faults give EPERM instead of killing
 	// Degraded accepts a kernel whose Landlock is older than wall.MinABI.
 	Degraded bool
-	// Detached says that nobody waits: output goes to Log, input is empty.
+	// Detached says that no terminal is in front of the cell.
 	Detached bool
-	Log      *os.File
+	// Prepared, if set, is told the fiber-id before the program starts; Started
+	// after it did.
+	Prepared func(fiber string) error
+	Started  func(fiber string)
 	// Report receives lines for the person who started the cell.
 	Report func(line string)
 	// Guard is the argument vector that makes this program a guard (see Guard).
@@ -71,8 +73,16 @@ func Run(o Options) (status int, err error) {
 		return 0, err
 	}
 	defer c.remove()
+	if o.Prepared != nil {
+		if err := o.Prepared(c.state.fiber); err != nil {
+			return 0, err
+		}
+	}
 	if err := c.start(); err != nil {
 		return 0, err
+	}
+	if o.Started != nil {
+		o.Started(c.state.fiber)
 	}
 	return c.wait(), nil
 }

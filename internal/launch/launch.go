@@ -6,22 +6,16 @@
 package launch
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
 	"nipcells/internal/hier"
-	"nipcells/internal/npk"
 	"nipcells/internal/plan"
+	"nipcells/internal/programs"
 )
-
-// ErrNotInstalled reports a package that neither the caller's root nor the
-// system's has.
-var ErrNotInstalled = errors.New("not installed")
 
 // Load returns the plan of package name: the one on disk if it is still true,
 // else a new one, which is written for the next start. own is the caller's
@@ -116,11 +110,17 @@ func write(own *hier.Root, name string, data []byte) error {
 
 // Compute makes the plan of package name from what is installed now.
 func Compute(own *hier.Root, name string) (*plan.Plan, error) {
-	root, head, err := find(own, name)
+	roots := []*hier.Root{own}
+	if !own.System() {
+		if system, err := hier.Open("/"); err == nil {
+			roots = append(roots, system)
+		}
+	}
+	installed, err := programs.Find(name, "", roots...)
 	if err != nil {
 		return nil, err
 	}
-	m := &head.Manifest
+	root, head, m := installed.Root, installed.Head, &installed.Head.Manifest
 	title := m.Title
 	view := root.View(title, m.Version)
 	p := &plan.Plan{
@@ -143,67 +143,4 @@ func Compute(own *hier.Root, name string) (*plan.Plan, error) {
 	p.Rules = rules(root, head, p)
 	p.Env = environment(m, p)
 	return p, commands(p, head)
-}
-
-// find returns the active version of a package, from the caller's root or, if
-// it is not there, from the system's.
-func find(own *hier.Root, name string) (*hier.Root, *npk.Head, error) {
-	head, err := active(own, name)
-	if err == nil || !errors.Is(err, ErrNotInstalled) || own.System() {
-		return own, head, err
-	}
-	system, sysErr := hier.Open("/")
-	if sysErr != nil {
-		return nil, nil, err
-	}
-	if head, sysErr = active(system, name); sysErr != nil {
-		return nil, nil, sysErr
-	}
-	return system, head, nil
-}
-
-// active reads the record of the version that Current points to. Every record
-// of a package tells its title.
-func active(root *hier.Root, name string) (*npk.Head, error) {
-	missing := fmt.Errorf("package %s: %w", name, ErrNotInstalled)
-	if hier.Component(name) != nil {
-		return nil, missing
-	}
-	versions, err := os.ReadDir(filepath.Join(root.Records(), name))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(versions) == 0 {
-		return nil, missing
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look for package %s: %w", name, err)
-	}
-	for _, v := range versions {
-		head, err := record(root, name, v.Name())
-		if err != nil {
-			return nil, err
-		}
-		current, err := os.Readlink(root.Current(head.Manifest.Title))
-		if err != nil {
-			continue
-		}
-		if current == v.Name() {
-			return head, nil
-		}
-		return record(root, name, current)
-	}
-	return nil, missing
-}
-
-func record(root *hier.Root, name, version string) (*npk.Head, error) {
-	raw, err := os.ReadFile(root.Record(name, version))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("package %s %s: %w", name, version, ErrNotInstalled)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read record of %s %s: %w", name, version, err)
-	}
-	head, err := npk.ParseHead(raw)
-	if err != nil {
-		return nil, fmt.Errorf("record of %s %s: %w", name, version, err)
-	}
-	return head, nil
 }

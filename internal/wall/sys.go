@@ -42,3 +42,9 @@ func addPathRule(ruleset, fd int, access uint64) error {
 	}
 	return nil
 }
+
+// actionAvailable is seccomp(2) with SECCOMP_GET_ACTION_AVAIL.
+func actionAvailable(action uint32) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&action)))
+	return errno == 0
+}

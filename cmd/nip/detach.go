@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"nipcells/internal/cell"
+	"nipcells/internal/hier"
+)
+
+// Verbs that nip calls itself by; no person does.
+const (
+	guardVerb    = "supervisor-guard"
+	detachedVerb = "detached-run"
+)
+
+// announceFD is the descriptor on which a detached supervisor says how its
+// start went: "ok FIBER", or its exit status.
+const announceFD = 3
+
+// runDetached starts this command again in the background, waits until the
+// program runs, and prints the fiber-id.
+func runDetached(args []string) int {
+	status, err := startDetached(args)
+	if err != nil {
+		report(os.Stderr, fmt.Errorf("start in the background: %w", err))
+		return exitRun
+	}
+	return status
+}
+
+func startDetached(args []string) (status int, err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	c := exec.Command("/proc/self/exe", append([]string{detachedVerb}, args...)...)
+	c.Args[0] = "nip"
+	c.Stderr = os.Stderr
+	c.ExtraFiles = []*os.File{w}
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = c.Start()
+	w.Close()
+	if err != nil {
+		return 0, err
+	}
+	said, err := io.ReadAll(io.LimitReader(r, 64))
+	if err != nil {
+		return 0, err
+	}
+	if fiber, ok := strings.CutPrefix(string(said), "ok "); ok {
+		fmt.Println(fiber)
+		return exitOK, nil
+	}
+	if status, err = strconv.Atoi(string(said)); err != nil {
+		return 0, errors.New("the supervisor ended without a word")
+	}
+	return status, nil
+}
+
+// detachedMain is the supervisor in the background. Until the program runs,
+// what goes wrong is told on standard error; the program's output, and what nip
+// has to say later, go to the cell's log.
+func detachedMain(args []string) int {
+	o, err := parseRun(args)
+	if err != nil {
+		report(os.Stderr, err)
+		return exitRun
+	}
+	messages, err := dupStderr()
+	if err != nil {
+		report(os.Stderr, err)
+		return exitRun
+	}
+	announce := os.NewFile(announceFD, "announce")
+	status := o.run(messages, func(options *cell.Options) {
+		options.Detached = true
+		options.Prepared = func(fiber string) error { return cell.SendToLog(options.Root, fiber) }
+		options.Started = func(fiber string) {
+			options.Report = reportTo(os.Stderr)
+			fmt.Fprint(announce, "ok "+fiber)
+			announce.Close()
+			messages.Close()
+		}
+	})
+	fmt.Fprint(announce, status) // nobody listens any more if the program ran
+	return status
+}
+
+// dupStderr keeps the caller's standard error while descriptor 2 becomes the log.
+func dupStderr() (*os.File, error) {
+	fd, err := syscall.Dup(2)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate standard error: %w", err)
+	}
+	syscall.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), "stderr"), nil
+}
+
+// guardMain is the guard: nip supervisor-guard ROOT FIBER SUPERVISOR. Nobody is
+// there to be told of an error; the next nip command tries again.
+func guardMain(args []string) int {
+	if len(args) != 3 {
+		return exitUsage
+	}
+	root, err := hier.Open(args[0])
+	if err != nil {
+		return exitError
+	}
+	supervisor, err := strconv.Atoi(args[2])
+	if err != nil {
+		return exitUsage
+	}
+	if err := cell.Guard(root, args[1], supervisor); err != nil {
+		return exitError
+	}
+	return exitOK
+}
