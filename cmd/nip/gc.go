@@ -32,7 +32,7 @@ nip remove --version removes one.`,
 			if err != nil {
 				return err
 			}
-			a.say("freed %s in %d files", bytesText(freed.Bytes), freed.Blobs)
+			a.say("freed %s in %s", bytesText(freed.Bytes), count(freed.Blobs, "file"))
 			return a.seal(r)
 		},
 	}

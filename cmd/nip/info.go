@@ -123,7 +123,7 @@ func (a *app) printInfo(p *programs.Installed) error {
 		{"summary", []string{l.Summary}},
 		{"architecture", []string{l.Arch}},
 		{"source", []string{l.Source}},
-		{"size", []string{fmt.Sprintf("%s in %d files", bytesText(l.Size), l.Files)}},
+		{"size", []string{bytesText(l.Size) + " in " + count(l.Files, "file")}},
 		{"installed", []string{p.At.Local().Format(time.RFC1123)}},
 		{"directory", []string{l.Directory}},
 		{"signed with", []string{l.Signer}},

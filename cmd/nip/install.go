@@ -134,7 +134,7 @@ func (a *app) trust(root *hier.Root, path string, pub ed25519.PublicKey, accepte
 // printPackage says what a package is and what it asks for.
 func (a *app) printPackage(h *npk.Head) {
 	m := &h.Manifest
-	a.say("%s %s (%s, %d files), signed with %s", m.Name, m.Version, bytesText(m.Size), m.Files, keys.Key{Public: h.Signer}.ID())
+	a.say("%s %s (%s, %s), signed with %s", m.Name, m.Version, bytesText(m.Size), count(m.Files, "file"), keys.Key{Public: h.Signer}.ID())
 	a.printRequest(&m.Recipe)
 }
 

@@ -162,8 +162,8 @@ func (a *app) verifyLedger(r *hier.Root, l *ledger.Ledger, f ledgerFlags) error 
 		_, err := fmt.Fprintln(a.out, "ok: the ledger is empty")
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "ok: %d records, %d seals, %d records not sealed yet\nhead %s\n",
-		rep.Records, rep.Seals, rep.Unsealed, rep.Head.Hash)
+	_, err = fmt.Fprintf(a.out, "ok: %s, %s, %d not sealed yet\nhead %s\n",
+		count(rep.Records, "record"), count(rep.Seals, "seal"), rep.Unsealed, rep.Head.Hash)
 	if n := rep.Torn; n > 0 {
 		a.say("note: a power cut damaged the end of the ledger %d times; what was lost is unknown, what is left is whole", n)
 	}

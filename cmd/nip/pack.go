@@ -70,7 +70,7 @@ func (a *app) pack(dir string, r *npk.Recipe, o npk.PackOptions, output string) 
 	if err != nil {
 		return err
 	}
-	a.say("%s: %s %s, %d files, %s packed to %s", output, m.Name, m.Version, m.Files, bytesText(m.Size), bytesText(fi.Size()))
+	a.say("%s: %s %s, %s, %s packed to %s", output, m.Name, m.Version, count(m.Files, "file"), bytesText(m.Size), bytesText(fi.Size()))
 	return nil
 }
 

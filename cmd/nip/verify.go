@@ -32,12 +32,7 @@ type problemLine struct {
 // damageError reports that verify found something.
 type damageError struct{ problems int }
 
-func (e *damageError) Error() string {
-	if e.problems == 1 {
-		return "verify: one problem found"
-	}
-	return fmt.Sprintf("verify: %d problems found", e.problems)
-}
+func (e *damageError) Error() string { return "verify: " + count(e.problems, "problem") + " found" }
 
 func (a *app) verify(c *cobra.Command) error {
 	r, err := a.openRoot()
@@ -64,6 +59,6 @@ func (a *app) verify(c *cobra.Command) error {
 	if sum.Problems > 0 {
 		return &damageError{sum.Problems}
 	}
-	a.say("ok: %d packages, %d files, %s", sum.Packages, sum.Files, bytesText(sum.Bytes))
+	a.say("ok: %s, %s, %s", count(sum.Packages, "package"), count(sum.Files, "file"), bytesText(sum.Bytes))
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 
 // ErrHeadMissing reports that a head kept elsewhere is not in the ledger: its
 // end was cut off, or all of it was replaced.
-var ErrHeadMissing = errors.New("the head is not in the ledger: its end was cut off or replaced")
+var ErrHeadMissing = errors.New("not in the ledger: its end was cut off or replaced")
 
 // Fault is the first place where a ledger is not what was written.
 type Fault struct {
