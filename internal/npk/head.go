@@ -109,7 +109,7 @@ func readHead(r io.Reader) (*Head, error) {
 		return nil, readError("tree", err)
 	}
 	h.Raw = raw
-	if h.Entries, err = decodeTree(raw[fixedSize+int(manifestLen):], h.Manifest.Tree); err != nil {
+	if h.Entries, err = decodeTree(raw[fixedSize+int(manifestLen):], h.Manifest.Tree, h.Manifest.Files); err != nil {
 		return nil, err
 	}
 	if err := h.check(); err != nil {
@@ -175,7 +175,7 @@ func (m *Manifest) decode(b []byte) error {
 // check makes sure that the parts of a head fit together and fills index and
 // chunks.
 func (h *Head) check() error {
-	c := contents{files: map[cid.CID]int{}, chunks: map[cid.CID]uint32{}}
+	c := newContents(len(h.Entries))
 	for i := range h.Entries {
 		if err := c.add(h.Entries, i); err != nil {
 			return err
@@ -205,6 +205,10 @@ type contents struct {
 	order  []Chunk            // chunks as they were met first
 	size   int64              // bytes, each content once
 	count  int                // files
+}
+
+func newContents(n int) *contents {
+	return &contents{files: make(map[cid.CID]int, n), chunks: make(map[cid.CID]uint32, n), order: make([]Chunk, 0, n)}
 }
 
 // add takes entry i, all before it having been added.

@@ -89,7 +89,7 @@ func newManifest(r *Recipe) (*Manifest, error) {
 // back: what Pack writes, Open accepts.
 func sealHead(m *Manifest, entries []Entry, opt PackOptions) (*Head, error) {
 	nodes, root := encodeTree(entries)
-	c := contents{files: map[cid.CID]int{}, chunks: map[cid.CID]uint32{}}
+	c := newContents(len(entries))
 	for i := range entries {
 		if err := c.add(entries, i); err != nil {
 			return nil, err

@@ -95,8 +95,15 @@ type treeDecoder struct {
 	total   int64   // bytes of all files
 }
 
-func decodeTree(nodes []byte, root cid.CID) ([]Entry, error) {
+// minEntry is the fewest bytes that an entry of the kind that matters most takes
+// in a node: a file with a name of one byte.
+const minEntry = 4 + cid.Size
+
+// decodeTree reads nodes. files is how many files there should be; it only saves
+// copying.
+func decodeTree(nodes []byte, root cid.CID, files int) ([]Entry, error) {
 	d := treeDecoder{wire: wireReader{rest: nodes}}
+	d.entries = make([]Entry, 0, min(files+files/8, len(nodes)/minEntry))
 	if err := d.dir("", root, 0); err != nil {
 		return nil, err
 	}
@@ -121,10 +128,12 @@ func (d *treeDecoder) dir(path string, id cid.CID, depth int) error {
 	w := wireReader{rest: node}
 	count, last := w.uint(MaxEntries), ""
 	for range count {
-		name := w.text(255)
+		b := w.bytes(int(w.uint(255)))
 		if w.bad {
 			return corrupt("directory %q cannot be read", path)
 		}
+		full := joinPath(path, b)
+		name := full[len(full)-len(b):]
 		if err := checkFileName(name); err != nil {
 			return corrupt("directory %q: %w", path, err)
 		}
@@ -132,7 +141,7 @@ func (d *treeDecoder) dir(path string, id cid.CID, depth int) error {
 			return corrupt("directory %q: %q is out of order or twice", path, name)
 		}
 		last = name
-		if err := d.entry(&w, path, name, depth); err != nil {
+		if err := d.entry(&w, full, depth); err != nil {
 			return err
 		}
 	}
@@ -142,11 +151,21 @@ func (d *treeDecoder) dir(path string, id cid.CID, depth int) error {
 	return nil
 }
 
-func (d *treeDecoder) entry(w *wireReader, dir, name string, depth int) error {
-	e := Entry{Path: name}
-	if dir != "" {
-		e.Path = dir + "/" + name
+// joinPath returns dir/name in one piece of memory.
+func joinPath(dir string, name []byte) string {
+	if dir == "" {
+		return string(name)
 	}
+	var b strings.Builder
+	b.Grow(len(dir) + 1 + len(name))
+	b.WriteString(dir)
+	b.WriteByte('/')
+	b.Write(name)
+	return b.String()
+}
+
+func (d *treeDecoder) entry(w *wireReader, path string, depth int) error {
+	e := Entry{Path: path}
 	if len(e.Path) > maxPathLen {
 		return beyond("path of %d bytes, more than %d", len(e.Path), maxPathLen)
 	}
