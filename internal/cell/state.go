@@ -64,13 +64,18 @@ func newState(root *hier.Root, id wall.Identity) (*state, error) {
 }
 
 func (s *state) fill(id wall.Identity) error {
-	fd, err := unix.Open(s.dir+"/state", unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_APPEND, 0o600)
+	// The file gets its name when it is locked: one of that name without a lock
+	// is a dead cell's, however young.
+	fd, err := unix.Open(s.dir+"/state.new", unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("create %s/state: %w", s.dir, err)
 	}
 	s.file = os.NewFile(uintptr(fd), s.dir+"/state")
-	if err := unix.Flock(fd, unix.LOCK_EX); err != nil { // who lists cells holds it for a moment
+	if err := unix.Flock(fd, unix.LOCK_EX); err != nil {
 		return fmt.Errorf("lock %s/state: %w", s.dir, err)
+	}
+	if err := unix.Rename(s.dir+"/state.new", s.dir+"/state"); err != nil {
+		return fmt.Errorf("name %s/state: %w", s.dir, err)
 	}
 	for _, d := range []string{s.tmp(), s.run()} {
 		if err := unix.Mkdir(d, 0o700); err != nil {
@@ -182,7 +187,8 @@ func List(root *hier.Root) ([]Info, error) {
 	return list, nil
 }
 
-// settleTime is how long a new cell may take from its directory to its lock.
+// settleTime is how long a new cell may take from its directory to its locked
+// state, and an ending one from the end of its state to that of its directory.
 const settleTime = time.Second
 
 // read reads one cell's state. Whoever can lock the file knows that its
@@ -203,7 +209,7 @@ func read(root *hier.Root, fiber string) (Info, error) {
 		return info, fmt.Errorf("read state of cell %s: %w", fiber, err)
 	}
 	defer f.Close()
-	info.Dead = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil && settled
+	info.Dead = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		key, value, _ := strings.Cut(lines.Text(), "=")

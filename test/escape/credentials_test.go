@@ -22,8 +22,6 @@ func TestCredentials(t *testing.T) {
 		{name: "raise an ambient capability", args: w("ambient 21"), control: asked("ambient 21", "done|EPERM", "EPERM")},
 		{name: "set securebits", args: w("securebits"), control: asked("securebits", "done", "EPERM")},
 		{name: "allow new privileges", args: w("new-privileges"), control: outside("new-privileges")},
-		{name: "let anybody trace", args: w("prctl 0x59616d61 -1"), control: asked("prctl 0x59616d61 -1", "done|EINVAL", "")},
-		{name: "change the memory map's names", args: w("prctl 35 0"), control: asked("prctl 35 0", "EINVAL|done", "EINVAL|EPERM|done")},
 	})
 	// The in-cell control: what anybody may do goes through the same calls.
 	s := newStage(t)
@@ -94,6 +92,9 @@ func TestAnotherUser(t *testing.T) {
 		return
 	}
 	s := newStage(t)
+	if err := rig.RemoveAll(s.words["home"]); err != nil { // the HOME of the cells before is root's
+		t.Fatal(err)
+	}
 	as := []string{"--user", "65534"}
 	if res := rig.Run(t, s.inCell(t, as, w("effective-uid 65534"))); res.Code != attackDone {
 		t.Fatalf("a cell with another uid: %d %s%s", res.Code, words(res), res.Stderr)

@@ -111,7 +111,7 @@ func TestEntries(t *testing.T) {
 		{name: "netlink with a high half", args: w(sys(unix.SYS_SOCKET, "0x100000010 3 0")), control: outside(sys(unix.SYS_SOCKET, "0x100000010 3 0"))},
 		{name: "internet with a high half", args: w(sys(unix.SYS_SOCKET, "0x100000002 1 0")), control: outside(sys(unix.SYS_SOCKET, "0x100000002 1 0"))},
 		{name: "the mark's limit with a high half", args: w(sys(unix.SYS_SETRLIMIT, "0x10000000c words:1,1")),
-			control: granted(sys(unix.SYS_SETRLIMIT, "4 words:1,1"))},
+			control: granted(sys(unix.SYS_SETRLIMIT, "7 words:64,64"))},
 		{name: "a securebits prctl with a high half", args: w(sys(unix.SYS_PRCTL, "0x10000001c 0 0 0 0")),
 			control: asked(sys(unix.SYS_PRCTL, "28 0 0 0 0"), "done", "EPERM|done")},
 	})

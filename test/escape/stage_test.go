@@ -68,8 +68,17 @@ func (s *stage) set(t *testing.T) {
 	t.Helper()
 	for _, dir := range []string{"outside", "granted"} {
 		path := filepath.Join(s.Base, dir)
-		if err := rig.RemoveAll(path); err != nil {
+		entries, err := os.ReadDir(path)
+		if err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.Type() == os.ModeSocket {
+				continue // somebody listens
+			}
+			if err := rig.RemoveAll(filepath.Join(path, e.Name())); err != nil {
+				t.Fatal(err)
+			}
 		}
 		s.Write(path+"/secret", secret, 0o644)
 		s.Write(path+"/spare", secret, 0o644)
@@ -320,7 +329,12 @@ func packetListener(t *testing.T, network, address string) *listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { pc.Close() })
+	t.Cleanup(func() {
+		pc.Close()
+		if network == "unixgram" && address[0] != '@' {
+			os.Remove(address) // unlike that of a stream, its name stays
+		}
+	})
 	l := &listener{name: pc.LocalAddr().String(), arrived: make(chan string, 64)}
 	go func() {
 		buffer := make([]byte, 64)

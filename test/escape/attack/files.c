@@ -11,11 +11,11 @@
 /* Reads from fd: an open that yields no byte gave nothing away. */
 static int read_from(const char *what, int fd)
 {
-	char c;
+	char buffer[8192]; /* a record of the kernel's messages is read whole or not at all */
 
 	if (fd < 0)
 		return refused(what);
-	if (read(fd, &c, 1) < 0)
+	if (read(fd, buffer, sizeof(buffer)) < 0)
 		return refused("read");
 	return done("%s and read", what);
 }
