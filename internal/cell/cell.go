@@ -16,6 +16,7 @@ import (
 	"nipcells/internal/capability"
 	"nipcells/internal/hier"
 	"nipcells/internal/ledger"
+	"nipcells/internal/membrane"
 	"nipcells/internal/plan"
 	"nipcells/internal/wall"
 )
@@ -104,6 +105,7 @@ type cell struct {
 	first    int // pid of the program
 	started  time.Time
 	guard    guard
+	membrane *membrane.Membrane
 }
 
 // prepare does all that can fail on somebody's mistake, in the order of the

@@ -77,7 +77,7 @@ func (c *cell) launch() error {
 	if err := spawner.Prepare(); err != nil {
 		return err
 	}
-	membrane.Start(membrane.Config{
+	c.membrane = membrane.Start(membrane.Config{
 		Listener: spawner.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny,
 		Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault,
 		Confine: func() error { return wall.Confine(c.confinement()) },

@@ -56,7 +56,10 @@ func (c *cell) reapFirst() int {
 }
 
 // killRest kills all processes that carry the cell's mark until none is left.
+// New ones are refused first: a process that forks a successor and ends, again
+// and again, lives too shortly to be found.
 func (c *cell) killRest() {
+	c.membrane.End()
 	for {
 		var ws unix.WaitStatus
 		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)

@@ -8,6 +8,8 @@
 // capability (the opener). Nothing continues in the kernel on the strength of a
 // string or number that the cell can still change, with one exception, before
 // the cell's first instruction: the execve that starts the program.
+// New processes are asked for, too, and go on in the kernel if the cell is not
+// about to end: what counts there are registers, which cannot change.
 //
 // Sources: seccomp_unotify(2), pidfd_getfd(2), process_vm_readv(2).
 package membrane
@@ -16,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -57,7 +60,8 @@ type Membrane struct {
 	listener int
 	handlers map[uint32]handler
 	opener   opener
-	launched bool // the program's first execve has passed
+	launched bool        // the program's first execve has passed
+	ending   atomic.Bool // no new processes
 	pagesize uint64
 }
 
@@ -70,10 +74,15 @@ const later = unix.Errno(1<<16 - 1)
 
 // Start serves the listener, on a thread of its own, until the last process of
 // the cell is gone.
-func Start(c Config) {
+func Start(c Config) *Membrane {
 	m := &Membrane{config: c, pagesize: uint64(unix.Getpagesize())}
 	go m.serve()
+	return m
 }
+
+// End refuses the cell all further processes. Those that are being made while
+// End is called belong to callers that can be killed, which undoes them.
+func (m *Membrane) End() { m.ending.Store(true) }
 
 // serve takes notifications one by one. The thread blocks every signal: an
 // interrupted ADDFD with the SEND flag would hand the program descriptor 0.
@@ -103,7 +112,7 @@ func (m *Membrane) serve() {
 
 func (m *Membrane) answer(n *notification) {
 	if m.launching(n) {
-		_ = respond(m.listener, response{id: n.id, flags: flagContinue})
+		m.proceed(n)
 		return
 	}
 	h, ok := m.handlers[n.nr]
@@ -121,6 +130,22 @@ func (m *Membrane) answer(n *notification) {
 // reply gives the call its result. A caller that is gone (ENOENT) needs none.
 func (m *Membrane) reply(n *notification, value int64, errno unix.Errno) {
 	_ = respond(m.listener, response{id: n.id, val: value, errno: -int32(errno)})
+}
+
+// proceed lets the kernel carry out the call as it stands in the caller's
+// registers. It is for calls whose
+// pointers, if any, decide nothing.
+func (m *Membrane) proceed(n *notification) {
+	_ = respond(m.listener, response{id: n.id, flags: flagContinue})
+}
+
+// newProcess handles fork, vfork and clone.
+func newProcess(m *Membrane, n *notification) (int64, unix.Errno) {
+	if m.ending.Load() {
+		return 0, unix.EAGAIN
+	}
+	m.proceed(n)
+	return 0, later
 }
 
 // launching reports whether n is the execve that starts the program. Until

@@ -22,6 +22,9 @@ func handlers(a wall.Arch) map[uint32]handler {
 		name string
 		h    handler
 	}{
+		{"fork", newProcess},
+		{"vfork", newProcess},
+		{"clone", newProcess},
 		{"memfd_create", memfdCreate},
 		{"flock", flock},
 		{"inotify_add_watch", inotifyAddWatch},
