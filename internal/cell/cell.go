@@ -273,6 +273,11 @@ func (c *cell) chooseUser() error {
 // makeHome makes /Data/apps/<app> at the first start.
 func (c *cell) makeHome() error {
 	c.home = c.Plan.Data
+	if c.identity.Change && c.identity.UID != 0 {
+		if err := c.letThrough(); err != nil {
+			return err
+		}
+	}
 	err := unix.Mkdir(c.home, 0o700)
 	if errors.Is(err, unix.ENOENT) {
 		if err = c.Root.Make("Data/apps"); err == nil {
@@ -286,6 +291,22 @@ func (c *cell) makeHome() error {
 		}
 	case err != nil && !errors.Is(err, unix.EEXIST):
 		return fmt.Errorf("make %s: %w", c.home, err)
+	}
+	return nil
+}
+
+// letThrough lets the cell's other user pass to its own directories. It cannot
+// list those on the way.
+func (c *cell) letThrough() error {
+	for _, dir := range []string{"Cell", "Data/apps"} {
+		if err := c.Root.Make(dir); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"Cell", "Data", "Data/apps"} {
+		if err := unix.Chmod(c.Root.Path()+"/"+dir, 0o711); err != nil {
+			return fmt.Errorf("let user %d through %s: %w", c.identity.UID, dir, err)
+		}
 	}
 	return nil
 }
