@@ -96,7 +96,7 @@ func refusals() []row {
 		{"sched_setaffinity sched_setscheduler sched_setparam sched_setattr", all(isNot(0, self)), Errno(eperm)},
 		{"sched_getaffinity sched_getscheduler sched_getparam sched_getattr sched_rr_get_interval", all(isNot(0, self)), Errno(esrch)},
 		{"setpriority getpriority ioprio_get ioprio_set", all(isNot(1, self)), Errno(eperm)},
-		{"get_robust_list capget", all(isNot(0, self)), Errno(eperm)},
+		{"get_robust_list", all(isNot(0, self)), Errno(eperm)},
 		// A lease on a shared blob would stop every other reader of it.
 		{"fcntl", all(is(1, unix.F_SETLEASE)), Errno(eacces)},
 		{"fcntl", all(is(1, unix.F_NOTIFY)), Errno(einval)},
