@@ -53,7 +53,7 @@ func (h *Head) Lookup(path string) (*Entry, bool) {
 // kernel would and returns the entry it leads to. A path that leaves the
 // package, or leads to nothing, is an error.
 func (h *Head) Resolve(path string) (*Entry, error) {
-	t := tree{entries: h.Entries, byPath: h.index.byPath} // with its own count of steps
+	t := tree{entries: h.Entries, byPath: h.index.byPath} // with its own count of work
 	return t.follow(path)
 }
 

@@ -8,14 +8,14 @@ import (
 
 const (
 	maxLinks = 40      // symlinks on one way, as in the kernel
-	maxSteps = 1 << 24 // names looked up for one package's symlinks
+	maxWork  = 1 << 30 // bytes of paths handled for one package's symlinks
 )
 
 // tree looks paths up in a package as the kernel would in its directory.
 type tree struct {
 	entries []Entry
 	byPath  map[string]int32
-	steps   int
+	work    int // bytes of paths handled so far
 }
 
 func newTree(entries []Entry) tree {
@@ -36,7 +36,7 @@ func (t *tree) walk(dir, target string) (string, *Entry, error) {
 	for links := 0; todo != ""; {
 		name, rest, _ := strings.Cut(todo, "/")
 		todo = rest
-		if t.steps++; t.steps > maxSteps {
+		if t.work += len(at) + len(name) + 16; t.work > maxWork {
 			return "", nil, errors.New("symlinks are too tangled to follow")
 		}
 		switch name {
@@ -72,6 +72,7 @@ func (t *tree) walk(dir, target string) (string, *Entry, error) {
 			return "", nil, fmt.Errorf("%q goes round in a circle of symlinks", target)
 		}
 		at, todo, last = dir, last.Target+"/"+todo, nil
+		t.work += len(todo)
 	}
 	return at, last, nil
 }

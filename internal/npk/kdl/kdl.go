@@ -5,9 +5,11 @@
 //
 // What it reads is the part of KDL 1 that such files need: nodes, arguments,
 // properties, children, strings (quoted and raw), numbers, true, false, null,
-// all comments and line continuations. It is stricter than KDL in three points:
-// a property given twice, a type annotation and an unknown escape are errors.
-// It is wider in one: a closing brace ends the node before it, as in KDL 2.
+// all comments and line continuations. It is stricter than KDL in four points:
+// a property given twice, a type annotation, an unknown escape and a character
+// in a bare word that does not print are errors. It is wider in one: a closing
+// brace ends the node before it, as in KDL 2. Whatever it and another reader
+// accept means the same to both (a fuzz target holds it to that).
 //
 // It does no input or output, and its memory is bounded by the size of the text.
 package kdl
@@ -16,14 +18,16 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
 // MaxSize is the longest text in bytes that Parse takes, MaxDepth how deep
-// nodes may be nested.
+// nodes may be nested, MaxProps how many properties a node may have.
 const (
 	MaxSize  = 1 << 20
 	MaxDepth = 32
+	MaxProps = 64
 )
 
 // Pos is a place in a text. Line and Col count from 1, Col in characters.
@@ -36,12 +40,20 @@ type Error struct {
 	Msg  string
 }
 
+// maxMessage is how many bytes of a message are shown: it may quote a text that
+// somebody made long on purpose.
+const maxMessage = 400
+
 // Error returns file:line:col: message, or file: message without a place.
 func (e *Error) Error() string {
-	if e.Pos.Line == 0 {
-		return e.File + ": " + e.Msg
+	msg := e.Msg
+	if len(msg) > maxMessage {
+		msg = strings.ToValidUTF8(msg[:maxMessage], "") + "…"
 	}
-	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Pos.Line, e.Pos.Col, e.Msg)
+	if e.Pos.Line == 0 {
+		return e.File + ": " + msg
+	}
+	return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Pos.Line, e.Pos.Col, msg)
 }
 
 // Kind says what a Value is.
@@ -225,9 +237,10 @@ func isSpace(r rune) bool {
 	return r >= 0x2000 && r <= 0x200a
 }
 
-// isWord reports whether r can stand in a bare word: a name or a number.
+// isWord reports whether r can stand in a bare word: a name or a number. Words
+// end up in messages, so nothing that a terminal would act on can.
 func isWord(r rune) bool {
-	if r <= ' ' || r == 0x7f || r == utf8.RuneError || r == 0xfeff || isSpace(r) || isNewline(r) {
+	if !unicode.IsPrint(r) || r == utf8.RuneError || isSpace(r) {
 		return false
 	}
 	return !strings.ContainsRune(`{}<>;[]=,()/\"`, r)

@@ -89,7 +89,10 @@ func TestParseRefuses(t *testing.T) {
 		{"no digits", `a "\u{}"`, `f:1:4: \u names no character`},
 		{"not UTF-8", "a \"\xff\"", "f:1:4: not UTF-8"},
 		{"not UTF-8 outside", "a \xff", "f:1:3: unexpected byte that is no UTF-8"},
-		{"NUL", "a \x00", "f:1:3: unexpected control character"},
+		{"NUL", "a \x00", "f:1:3: unexpected character U+0000"},
+		{"terminal control", "a\u009b1m", "f:1:2: unexpected character U+009B"},
+		{"many properties", "a" + manyProps(MaxProps+1), "more than 64 properties"},
+		{"long word", "a " + strings.Repeat("é", 5000), "éé…"},
 		{"glued", `a"b"`, `f:1:2: unexpected '"'`},
 		{"glued arguments", `a "b""c"`, `f:1:6: unexpected '"'`},
 		{"second block", "a {} {}", "f:1:6: a second block"},
@@ -116,6 +119,14 @@ func TestParseRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func manyProps(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, " p%d=1", i)
+	}
+	return b.String()
 }
 
 func TestQuote(t *testing.T) {

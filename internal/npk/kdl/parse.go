@@ -1,7 +1,9 @@
 package kdl
 
 import (
+	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -230,6 +232,9 @@ func (p *parser) entry(n *Node, skip bool) error {
 	if _, twice := n.Property(word); twice {
 		return p.fail(at, "property %s given twice", word)
 	}
+	if len(n.Props) == MaxProps {
+		return p.fail(at, "more than %d properties", MaxProps)
+	}
 	n.Props = append(n.Props, Property{word, at, v})
 	return nil
 }
@@ -410,8 +415,8 @@ func describe(r rune) string {
 		return "byte that is no UTF-8"
 	case r == '\r' || r == '\n':
 		return "end of the line"
-	case r < ' ' || r == 0x7f:
-		return "control character"
+	case !unicode.IsPrint(r):
+		return fmt.Sprintf("character %U", r)
 	}
 	return "'" + string(r) + "'"
 }
