@@ -89,7 +89,7 @@ func (m *Membrane) End() { m.ending.Store(true) }
 func (m *Membrane) serve() {
 	runtime.LockOSThread()
 	blockSignals()
-	m.handlers = handlers(m.config.Arch)
+	m.handlers = handlers(m.config.Arch, m.config.Pledge)
 	var err error
 	if m.listener, err = m.config.Listener(); err != nil {
 		return // the program was not started; who started it knows why

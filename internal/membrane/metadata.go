@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nipcells/internal/capability"
 	"nipcells/internal/wall"
 )
 
@@ -16,40 +17,42 @@ import (
 // and watches. This file does: they may be changed on what lies, at the moment
 // of the look, below a directory that the cell may write.
 
-// handlers are the calls that the filters of package wall ask about.
-func handlers(a wall.Arch) map[uint32]handler {
+// handlers are the calls that the filters of package wall ask about, as far as
+// pledge permits them: the others come here as faults.
+func handlers(a wall.Arch, pledge capability.Pledge) map[uint32]handler {
 	list := []struct {
-		name string
-		h    handler
+		needs capability.Pledge
+		name  string
+		h     handler
 	}{
-		{"fork", newProcess},
-		{"vfork", newProcess},
-		{"clone", newProcess},
-		{"memfd_create", memfdCreate},
-		{"flock", flock},
-		{"inotify_add_watch", inotifyAddWatch},
-		{"chmod", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, chmod)},
-		{"fchmodat", pathCall(pathArgs{dir: 0, path: 1, flags: -1}, 2, chmod)},
-		{"fchmodat2", pathCall(pathArgs{dir: 0, path: 1, flags: 3}, 2, chmod)},
-		{"fchmod", fdCall(1, chmod)},
-		{"chown", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, chown)},
-		{"lchown", pathCall(pathArgs{dir: -1, path: 0, flags: -1, nofollow: true}, 1, chown)},
-		{"fchownat", pathCall(pathArgs{dir: 0, path: 1, flags: 4}, 2, chown)},
-		{"fchown", fdCall(1, chown)},
-		{"utime", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, utime)},
-		{"utimes", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, utimes)},
-		{"futimesat", pathCall(pathArgs{dir: 0, path: 1, flags: -1}, 2, utimes)},
-		{"utimensat", utimensat},
-		{"setxattr", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, setxattr)},
-		{"lsetxattr", pathCall(pathArgs{dir: -1, path: 0, flags: -1, nofollow: true}, 1, setxattr)},
-		{"fsetxattr", fdCall(1, setxattr)},
-		{"removexattr", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, removexattr)},
-		{"lremovexattr", pathCall(pathArgs{dir: -1, path: 0, flags: -1, nofollow: true}, 1, removexattr)},
-		{"fremovexattr", fdCall(1, removexattr)},
+		{capability.Proc, "fork", newProcess},
+		{capability.Proc, "vfork", newProcess},
+		{capability.Proc, "clone", newProcess},
+		{capability.Stdio, "memfd_create", memfdCreate},
+		{capability.Stdio, "flock", flock},
+		{capability.Stdio, "inotify_add_watch", inotifyAddWatch},
+		{capability.Fattr, "chmod", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, chmod)},
+		{capability.Fattr, "fchmodat", pathCall(pathArgs{dir: 0, path: 1, flags: -1}, 2, chmod)},
+		{capability.Fattr, "fchmodat2", pathCall(pathArgs{dir: 0, path: 1, flags: 3}, 2, chmod)},
+		{capability.Fattr, "fchmod", fdCall(1, chmod)},
+		{capability.Fattr, "chown", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, chown)},
+		{capability.Fattr, "lchown", pathCall(pathArgs{dir: -1, path: 0, flags: -1, nofollow: true}, 1, chown)},
+		{capability.Fattr, "fchownat", pathCall(pathArgs{dir: 0, path: 1, flags: 4}, 2, chown)},
+		{capability.Fattr, "fchown", fdCall(1, chown)},
+		{capability.Fattr, "utime", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, utime)},
+		{capability.Fattr, "utimes", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, utimes)},
+		{capability.Fattr, "futimesat", pathCall(pathArgs{dir: 0, path: 1, flags: -1}, 2, utimes)},
+		{capability.Fattr, "utimensat", utimensat},
+		{capability.Fattr, "setxattr", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, setxattr)},
+		{capability.Fattr, "lsetxattr", pathCall(pathArgs{dir: -1, path: 0, flags: -1, nofollow: true}, 1, setxattr)},
+		{capability.Fattr, "fsetxattr", fdCall(1, setxattr)},
+		{capability.Fattr, "removexattr", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, removexattr)},
+		{capability.Fattr, "lremovexattr", pathCall(pathArgs{dir: -1, path: 0, flags: -1, nofollow: true}, 1, removexattr)},
+		{capability.Fattr, "fremovexattr", fdCall(1, removexattr)},
 	}
 	table := make(map[uint32]handler, len(list))
 	for _, e := range list {
-		if nr, ok := a.Number(e.name); ok {
+		if nr, ok := a.Number(e.name); ok && pledge.Has(e.needs) {
 			table[nr] = e.h
 		}
 	}
