@@ -31,7 +31,7 @@ demo:
 
 # Everything, as root and as an ordinary user. An ordinary user gets his half.
 test:
-	test/run.sh
+	test/run.sh $(PACKAGES)
 
 lint:
 	test/lint.sh

@@ -3,8 +3,11 @@
 # it, the user's half alone otherwise. The last line is "N passed, N failed".
 # What it makes (a directory, the user nip-test if there is none) is gone at the
 # end, also after a failure or an interrupt.
+#
+# usage: test/run.sh [PACKAGE...]     default: ./...
 set -eu
 cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- ./...
 PATH=$PATH:/usr/local/go/bin:/usr/sbin:/sbin
 export PATH CGO_ENABLED=0
 
@@ -51,12 +54,12 @@ halves() {
 	if [ "$(id -u)" != 0 ]; then
 		echo "== as $(id -un); the half as root is left out: run it with sudo make test"
 		# shellcheck disable=SC2086
-		go test $flags ./... || true
+		go test $flags "$@" || true
 		return
 	fi
 	echo "== as root"
 	# shellcheck disable=SC2086
-	go test $flags ./... || true
+	go test $flags "$@" || true
 
 	NIP_TEST_SRC=$(pwd -P)
 	export NIP_TEST_SRC NIP_TEST_BASE="$base/user" NIP_TEST_USER="$user"
@@ -67,7 +70,7 @@ halves() {
 	chmod -R a+rwX "$base/apt"
 	echo "== as the ordinary user $user"
 	# shellcheck disable=SC2086
-	go test $flags -exec "$NIP_TEST_SRC/test/as-user.sh" ./... || true
+	go test $flags -exec "$NIP_TEST_SRC/test/as-user.sh" "$@" || true
 }
 
 # A pipeline's left side is a subshell: the user is made before it, so that
@@ -76,4 +79,4 @@ if [ "$(id -u)" = 0 ] && ! id "$user" >/dev/null 2>&1; then
 	useradd --system --user-group --no-create-home --home-dir "$base/user/home" --shell /bin/sh "$user"
 	made_user=1
 fi
-halves 2>&1 | "$base/bin/summary"
+halves "$@" 2>&1 | "$base/bin/summary"
