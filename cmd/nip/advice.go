@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"nipcells/internal/keys"
 	"nipcells/internal/ledger"
 	"nipcells/internal/npk"
+	"nipcells/internal/npk/kdl"
 	"nipcells/internal/programs"
 )
 
@@ -23,7 +25,7 @@ import (
 func report(w io.Writer, err error) {
 	fmt.Fprintf(w, "nip: %s\n", oneLine(err.Error()))
 	if s := advice(err); s != "" {
-		fmt.Fprintf(w, "     %s\n", s)
+		fmt.Fprintf(w, "     %s\n", oneLine(s))
 	}
 }
 
@@ -33,14 +35,20 @@ func oneLine(s string) string {
 	return printable(strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
 }
 
-// advice says what a person can do about err; it is empty where the error says
-// it all. The first rule that fits counts, so the narrow ones come first.
+// adviser is an error that knows best what to do about it.
+type adviser interface {
+	error
+	advice() string
+}
+
+// advice says what a person can do about err; it is empty where nobody knows.
+// The first rule that fits counts, so the narrow ones come first.
 func advice(err error) string {
 	var own adviser
 	if errors.As(err, &own) {
 		return own.advice()
 	}
-	for _, rule := range []func(error) string{adviceUsage, adviceSyntax, adviceSentinel, adviceSystem} {
+	for _, rule := range []func(error) string{adviceSyntax, adviceCell, adviceSentinel, adviceSystem, adviceUsage} {
 		if s := rule(err); s != "" {
 			return s
 		}
@@ -50,85 +58,135 @@ func advice(err error) string {
 
 func adviceUsage(err error) string {
 	u := new(usageError)
-	if !errors.As(err, &u) {
+	switch {
+	case !errors.As(err, &u):
 		return ""
-	}
-	if s := adviceSyntax(err); s != "" {
-		return s
-	}
-	if u.verb == "" {
+	case u.verb == "":
 		return "see nip help"
 	}
 	return "see nip help " + u.verb
 }
 
+const promises = "the promises are STDIO, RPATH, WPATH, CPATH, FATTR, INET, EXEC, PROC, or NONE alone"
+
+// adviceSyntax is about words that mean nothing: flags, recipes, policies.
 func adviceSyntax(err error) string {
+	if k := new(kdl.Error); errors.As(err, &k) {
+		if strings.Contains(k.Msg, "no such promise") {
+			return promises
+		}
+		return "correct the file at that line and column; nip help pack shows a recipe"
+	}
 	e := new(capability.SyntaxError)
 	if !errors.As(err, &e) {
 		return ""
 	}
 	switch e.What {
 	case "pledge":
-		return "the promises are STDIO, RPATH, WPATH, CPATH, FATTR, INET, EXEC, PROC, or NONE alone: --pledge STDIO,RPATH"
+		return promises + ": --pledge STDIO,RPATH"
 	case "unveil", "rights":
 		return `write a path and rights out of r, w, x, c: --unveil "$PWD:rw"`
-	case "budget", "size", "count":
-		return "write for example --budget memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity"
 	}
-	return ""
+	return "write for example --budget memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity"
 }
 
-// adviser is an error that knows best what to do about it.
-type adviser interface {
-	error
-	advice() string
+// adviceCell is about starting a cell.
+func adviceCell(err error) string {
+	if e := new(cell.CommandError); errors.As(err, &e) {
+		return commandAdvice(e)
+	}
+	if e := new(cell.KernelError); errors.As(err, &e) {
+		return fmt.Sprintf("use Linux 6.12 or newer with Landlock; with --allow-degraded the cell would have no %s", strings.Join(e.Lacks, ", no "))
+	}
+	if e := new(cell.DescriptorError); errors.As(err, &e) {
+		return fmt.Sprintf("redirect it: nip run … %d</dev/null", e.FD)
+	}
+	if e := new(cell.ExecError); errors.As(err, &e) {
+		return "nip verify shows whether the package is whole; nip doctor whether this host can run cells"
+	}
+	e := new(cell.UnveilError)
+	switch {
+	case !errors.As(err, &e):
+		return ""
+	case errors.Is(err, cell.ErrCoversRoot):
+		return "unveil a directory that neither holds the root nor lies in it"
+	case errors.Is(err, cell.ErrPolicy):
+		return "leave it away, or have the host's policy.kdl allow it"
+	case errors.Is(err, fs.ErrNotExist):
+		return "check the path: only what exists can be unveiled"
+	}
+	return "unveil it as well: --unveil " + shellQuote(e.Path+":r")
 }
 
-func adviceSentinel(err error) string {
-	for _, a := range [...]struct {
-		is   error
-		what string
-	}{
-		{hier.ErrForeign, "choose another root with --root DIRECTORY or NIP_ROOT"},
-		{hier.ErrPath, "choose a shorter or plainer path with --root DIRECTORY or NIP_ROOT"},
-		{hier.ErrLocked, "wait until the other nip is done; its lock ends with it"},
-		{ledger.ErrHeadMissing, "compare the head with the one you noted; if it is right, the ledger was tampered with: restore it from a backup"},
-		{ledger.ErrDamaged, "keep a copy of the file as evidence, move it away, and nip begins a new ledger"},
+func commandAdvice(e *cell.CommandError) string {
+	if len(e.Have) == 0 {
+		return "it has no commands: it is there for packages that depend on it"
+	}
+	var choices []string
+	for _, c := range e.Have {
+		choices = append(choices, "nip run "+e.Package+"/"+c)
+	}
+	return "choose one: " + strings.Join(choices, ", ")
+}
+
+// remedy is what to do about errors that wrap a sentinel.
+type remedy struct {
+	is   error
+	what string
+}
+
+func remedies() []remedy {
+	const (
+		space = "free some space (nip gc frees what nothing uses), then try again; nothing was changed"
+		root  = "choose another root with --root DIRECTORY or NIP_ROOT"
+	)
+	return []remedy{
+		{context.Canceled, "nothing was changed; try again when it suits"},
+		{programs.ErrDamaged, "nip verify shows the damage; remove the package and install it again"},
+		{programs.ErrNotInstalled, "nip list shows what is installed"},
+		{programs.ErrNoEarlier, "nip info PACKAGE shows the installed versions"},
+		{programs.ErrDepends, "install what is missing first"},
+		{programs.ErrNeeded, "remove those first"},
+		{programs.ErrRunning, "nip ps shows the cells; nip stop ends one"},
+		{programs.ErrSpace, space},
+		{syscall.ENOSPC, space},
+		{syscall.EDQUOT, space},
+		{syscall.EFBIG, space},
+		{programs.ErrArch, "get the package for this machine"},
+		{programs.ErrConflict, "remove what is installed first: nip remove PACKAGE"},
 		{npk.ErrNotPackage, "give a file made by nip pack or nip graft"},
 		{npk.ErrVersion, "pack it again, or use the nip it was made with"},
 		{npk.ErrCorrupt, "get the file again: it was cut or changed on its way"},
 		{npk.ErrSignature, "get the file again from where you trust it; do not install this one"},
-		{npk.ErrLimit, "split the package: nip packs at most 8 GiB and 1048576 names"},
-		{cell.ErrNotRoot, "leave --user away, or run nip as root"},
-		{cell.ErrInside, "run nip outside: what a cell may do only ever shrinks"},
+		{npk.ErrLimit, "split the package: it may have 8 GiB and 1048576 names"},
+		{keys.ErrSyntax, "a key is the line that nip key show prints, or a file that holds it"},
+		{keys.ErrNotFound, "nip key list shows the keys that are trusted"},
+		{keys.ErrAmbiguous, "give more digits of the id; nip key list shows it"},
+		{keys.ErrExposed, "chmod 600 it if you are sure; else remove it, and nip makes a new one"},
 		{graft.ErrSource, "for example: nip graft debian:jq -o jq.npk"},
 		{graft.ErrNoApt, "use a Debian host, or graft a tarball: nip graft tar:FILE"},
 		{graft.ErrNotInstalled, "run apt-get update, and check the name with apt-cache policy NAME"},
 		{graft.ErrEmpty, "check the path of the source"},
-		{graft.ErrNoCommand, "look for executables in the source; a package of libraries is made with --stage and nip pack"},
-		{keys.ErrSyntax, "a key is the line that nip key show prints, or a file that holds it"},
-		{keys.ErrNotFound, "nip key list shows the keys that are trusted"},
-		{keys.ErrAmbiguous, "give more digits of the id; nip key list shows it"},
-		{keys.ErrExposed, "make it yours alone (chmod 600), and make a new key if somebody may have read it"},
-		{programs.ErrNotInstalled, "nip list shows what is installed"},
-		{programs.ErrNoEarlier, "nip info PACKAGE shows the installed versions"},
-		{programs.ErrDepends, "install what is missing first"},
-		{programs.ErrNeeded, "remove those first, or both at once in that order"},
-		{programs.ErrRunning, "nip ps shows the cells; nip stop ends one"},
-		{programs.ErrSpace, "free some space (nip gc frees what nothing uses), then try again; nothing was changed"},
-		{programs.ErrArch, "get the package for this machine"},
-		{programs.ErrConflict, "remove one of the two: nip remove PACKAGE"},
-		{programs.ErrDamaged, "nip verify shows the damage; remove the package and install it again"},
-	} {
-		if errors.Is(err, a.is) {
-			return a.what
+		{graft.ErrNoCommand, "make the programs executable and put them in bin"},
+		{cell.ErrNotRoot, "leave --user away, or run nip as root"},
+		{cell.ErrInside, "run nip outside: what a cell may do only ever shrinks"},
+		{cell.ErrNoStdio, "add it: --pledge STDIO"},
+		{cell.ErrNoCell, "nip ps shows the cells that run"},
+		{cell.ErrAmbiguous, "give the fiber-id; nip ps shows it"},
+		{ledger.ErrHeadMissing, "compare the head with the one you noted; if it is right, the ledger was tampered with: restore it from a backup"},
+		{ledger.ErrDamaged, "keep a copy of the file as evidence and move it away; nip begins a new ledger"},
+		{hier.ErrForeign, root},
+		{hier.ErrNotDir, root},
+		{hier.ErrPath, "give a root with --root DIRECTORY or NIP_ROOT: at most 183 bytes, no blanks"},
+		{hier.ErrLocked, "wait until the other nip is done; its lock ends with it"},
+	}
+}
+
+func adviceSentinel(err error) string {
+	for _, r := range remedies() {
+		if errors.Is(err, r.is) {
+			return r.what
 		}
-	}
-	if d := new(damageError); errors.As(err, &d) {
-		return "remove the packages that are named and install them again"
-	}
-	if m := new(missingRootError); errors.As(err, &m) {
-		return "nip install makes it; or choose another with --root DIRECTORY or NIP_ROOT"
 	}
 	if f := new(ledger.Fault); errors.As(err, &f) {
 		return "keep a copy as evidence; records before this one are whole, what follows cannot be trusted"
@@ -138,12 +196,15 @@ func adviceSentinel(err error) string {
 
 func adviceSystem(err error) string {
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
-		return "free some space (nip gc frees what nothing uses), then try again; nothing was changed"
 	case errors.Is(err, syscall.EROFS):
 		return "choose a writable root with --root DIRECTORY or NIP_ROOT"
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the path, or choose a root of your own with --root DIRECTORY or NIP_ROOT"
+	case errors.Is(err, fs.ErrNotExist):
+		return "check the path"
+	}
+	if p := new(packError); errors.As(err, &p) {
+		return "change the recipe or the files, then pack again"
 	}
 	return ""
 }

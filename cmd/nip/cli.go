@@ -132,6 +132,9 @@ type missingRootError struct {
 
 func (e *missingRootError) Error() string { return fmt.Sprintf("root %s does not exist", e.path) }
 func (e *missingRootError) Unwrap() error { return e.err }
+func (e *missingRootError) advice() string {
+	return "nip install makes it; or choose another with --root DIRECTORY or NIP_ROOT"
+}
 
 // openRoot returns the root that the flag and the environment name. It must
 // exist. Nothing is ever done from inside a cell.
@@ -177,6 +180,21 @@ func (a *app) createRoot() (*hier.Root, error) {
 		return nil, err
 	}
 	return hier.Create(path)
+}
+
+// announceWait says so if another nip is changing what is installed below r:
+// the change that follows has to wait for it.
+func (a *app) announceWait(r *hier.Root) error {
+	l, err := r.TryLock(hier.LockPackages, true)
+	if errors.Is(err, hier.ErrLocked) {
+		a.say("another nip is changing %s; waiting until it is done", r.Path())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l.Unlock()
+	return nil
 }
 
 // say prints a line about what was done, unless -q.

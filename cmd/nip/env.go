@@ -30,7 +30,7 @@ on PATH: one for each command of an installed package, which runs it in a cell.`
 // shellQuote returns s as one word of a POSIX shell.
 func shellQuote(s string) string {
 	plain := func(r rune) bool {
-		return strings.ContainsRune("/._-+@%", r) || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+		return strings.ContainsRune("/._-+@%:=", r) || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 	}
 	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
 		return s

@@ -21,6 +21,9 @@ nip remove --version removes one.`,
 			if err != nil {
 				return err
 			}
+			if err := a.announceWait(r); err != nil {
+				return err
+			}
 			ended, err := cell.Recover(r)
 			for _, id := range ended {
 				a.say("ended what was left of cell %s", id)

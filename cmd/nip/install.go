@@ -72,6 +72,9 @@ func (a *app) install(c *cobra.Command, files []string, f installFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := a.announceWait(root); err != nil {
+		return err
+	}
 	for _, file := range files {
 		if err := a.installFile(c, root, file, accepted, f); err != nil {
 			return errors.Join(err, a.seal(root))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,8 +19,9 @@ const nobody = 65534
 // binaryVariable names, for a run as another user, the nip that was built.
 const binaryVariable = "NIP_TEST_BINARY"
 
-// nip is the program under test, built as it is shipped.
-var nip string
+// nip is the program under test, built as it is shipped; waiter, beside it, is
+// a program to run in cells.
+var nip, waiter string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
@@ -30,13 +32,14 @@ func testMain(m *testing.M) int {
 		if err == nil {
 			defer os.RemoveAll(dir)
 			nip = filepath.Join(dir, "nip")
-			err = buildNip(dir)
+			err = errors.Join(os.Chmod(dir, 0o755), build(nip, "."), build(filepath.Join(dir, "waiter"), "./testdata/waiter"))
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 	}
+	waiter = filepath.Join(filepath.Dir(nip), "waiter")
 	if err := os.Setenv("PATH", filepath.Dir(nip)+":"+os.Getenv("PATH")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -44,14 +47,11 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-func buildNip(dir string) error {
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
-	c := exec.Command("go", "build", "-o", nip, ".")
+func build(program, dir string) error {
+	c := exec.Command("go", "build", "-o", program, dir)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("build nip: %w\n%s", err, out)
+		return fmt.Errorf("build %s: %w\n%s", dir, err, out)
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for src, dst := range map[string]string{os.Args[0]: "nip.test", nip: "nip"} {
+	for src, dst := range map[string]string{os.Args[0]: "nip.test", nip: "nip", waiter: "waiter"} {
 		b, err := os.ReadFile(src)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, dst), b, 0o755)
@@ -142,7 +142,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if err := os.Chown(home, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(filepath.Join(dir, "nip.test"), "-test.run", "^(TestScripts|TestMistakes)$", "-test.v")
+	c := exec.Command(filepath.Join(dir, "nip.test"), "-test.run", "^(TestScripts|TestMistakes|TestInterrupted)$", "-test.v")
 	c.Dir = dir
 	c.Env = []string{"HOME=" + home, "TMPDIR=" + home, "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
 		binaryVariable + "=" + filepath.Join(dir, "nip")}

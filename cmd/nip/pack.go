@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,8 +60,10 @@ func (a *app) pack(dir string, r *npk.Recipe, o npk.PackOptions, output string) 
 	o.Progress = func(done, total int64) { p.update("pack "+r.Name, done, total) }
 	var m *npk.Manifest
 	err = writeFile(output, func(f *os.File) (err error) {
-		m, err = npk.Pack(f, dir, r, o)
-		return err
+		if m, err = npk.Pack(f, dir, r, o); err != nil {
+			return &packError{err}
+		}
+		return nil
 	})
 	p.done()
 	if err != nil {
@@ -74,11 +77,20 @@ func (a *app) pack(dir string, r *npk.Recipe, o npk.PackOptions, output string) 
 	return nil
 }
 
+// packError reports a tree and a recipe that make no package.
+type packError struct{ err error }
+
+func (e *packError) Error() string { return e.err.Error() }
+func (e *packError) Unwrap() error { return e.err }
+
 // writeFile makes a file whose content write provides. It has its name only
 // once it is whole and on the disk.
 func writeFile(path string, write func(*os.File) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
+		if p := new(os.PathError); errors.As(err, &p) {
+			err = p.Err // not the name of a file that nobody knows
+		}
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	defer func() {

@@ -35,6 +35,9 @@ terminal; what was kept is printed.`,
 			if err != nil {
 				return err
 			}
+			if err := a.announceWait(r); err != nil {
+				return err
+			}
 			for _, name := range names {
 				if err := a.remove(c, r, name, f); err != nil {
 					return errors.Join(err, a.seal(r))

@@ -21,6 +21,9 @@ to the one named with --version, in one step. Running cells keep what they run.`
 			if err != nil {
 				return err
 			}
+			if err := a.announceWait(r); err != nil {
+				return err
+			}
 			p, err := programs.Rollback(c.Context(), r, words[0], version, programs.Options{Running: running(r)})
 			if err != nil {
 				return err

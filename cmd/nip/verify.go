@@ -33,6 +33,9 @@ type problemLine struct {
 type damageError struct{ problems int }
 
 func (e *damageError) Error() string { return "verify: " + count(e.problems, "problem") + " found" }
+func (e *damageError) advice() string {
+	return "remove the packages that are named and install them again"
+}
 
 func (a *app) verify(c *cobra.Command) error {
 	r, err := a.openRoot()
