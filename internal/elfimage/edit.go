@@ -185,7 +185,9 @@ func (w *writer) refuseTrailing() error {
 		}
 	}
 	for _, s := range m.sections {
-		end = max(end, s.offEnd())
+		if s.fileSize > 0 {
+			end = max(end, s.offEnd())
+		}
 	}
 	for _, b := range m.data[end:] {
 		if b != 0 {
@@ -213,9 +215,16 @@ func (w *writer) prove() error {
 	case e.Interp != "" && r.Interp() != e.Interp, e.Interp == "" && r.Interp() != m.Interp():
 		return bad("interpreter")
 	}
+	if w.dyn != nil && !slices.Equal(r.dyn, w.dyn) {
+		return bad("dynamic section") // something else lies over it
+	}
 	if e.Interp != "" {
-		if _, ok := InterpField(w.out[:min(len(w.out), HeaderPeek)], int64(len(w.out))); !ok {
+		off, ok := InterpField(w.out[:min(len(w.out), HeaderPeek)], int64(len(w.out)))
+		if !ok {
 			return fmt.Errorf("%w: no room for its program headers", ErrRefused)
+		}
+		if !bytes.Equal(w.out[off:off+InterpFieldSize], interpField(e.Interp)) {
+			return bad("interpreter field")
 		}
 	}
 	loads := r.loads()

@@ -75,6 +75,9 @@ type segment struct {
 func (s segment) end() uint64    { return s.addr + s.mem }
 func (s segment) offEnd() uint64 { return s.off + s.size }
 
+// addrOf returns the address at which file offset off of s is loaded.
+func (s segment) addrOf(off uint64) uint64 { return s.addr + off - s.off }
+
 // section is what this package uses of a section header.
 type section struct {
 	typ             uint32
@@ -208,7 +211,10 @@ func (m *Image) parseSections() error {
 		p := m.data[m.shoff+uint64(i)*shdrSize:]
 		s := section{typ: le.Uint32(p[4:]), allocated: le.Uint64(p[8:])&shfAlloc != 0,
 			addr: le.Uint64(p[16:]), off: le.Uint64(p[24:]), size: le.Uint64(p[32:])}
-		if i > 0 && s.typ != 0 && (s.typ != shtNobits && !m.inFile(s.off, s.size) || s.addr > maxAddr || s.size > maxAddr) {
+		if i == 0 {
+			s = section{} // reserved (elf(5)): describes nothing
+		}
+		if s.typ != 0 && (s.typ != shtNobits && !m.inFile(s.off, s.size) || s.addr > maxAddr || s.size > maxAddr) {
 			return malformed("section %d lies outside the file", i)
 		}
 		if s.typ != shtNobits && s.typ != 0 {

@@ -36,20 +36,26 @@ func (w *writer) appendSegments() error {
 		loads++
 	}
 	moved, inPlace := w.m.roomForHeaders(loads)
-	if !w.grows() && (!inPlace || len(moved) > 0) {
-		loads++ // what moves needs a segment, which needs a header
-		moved, inPlace = w.m.roomForHeaders(loads)
+	if !inPlace && !w.grows() {
+		if !w.m.HasInterp() && !w.m.StaticPIE() && len(w.m.Needed()) == 0 {
+			return fmt.Errorf("%w: no room for the program headers of what may be a loader, which finds its own by their file offset", ErrRefused)
+		}
+		loads++ // the program headers move to a segment, which needs one
 	}
 	if len(w.segs)+loads >= 0xffff {
 		return fmt.Errorf("%w: too many program headers", ErrRefused)
 	}
 	if loads > len(w.edit.Segments) {
 		w.appendData(moved, inPlace, uint64(len(w.segs)+loads)*phdrSize)
+		moved = nil
+	} else {
+		w.placeTable(true, 0, uint64(len(w.segs)+loads)*phdrSize)
 	}
 	for _, s := range w.edit.Segments {
-		if err := w.appendExtra(s); err != nil {
+		if err := w.appendExtra(s, moved); err != nil {
 			return err
 		}
+		moved = nil
 	}
 	w.writeDynamic()
 	w.writeHeaders()
@@ -96,19 +102,13 @@ func (w *writer) appendData(moved []span, inPlace bool, tableSize uint64) {
 	if w.moveDyn {
 		load.flags |= FlagWrite // the loader writes DT_DEBUG into it
 	}
-	addrOf := func(off uint64) uint64 { return load.addr + off - load.off }
+	addrOf := load.addrOf
 	if !inPlace {
 		w.phoff = uint64(len(w.out))
 		w.out = append(w.out, make([]byte, tableSize)...)
 	}
 	w.placeTable(inPlace, addrOf(w.phoff), tableSize)
-	for _, s := range moved {
-		for uint64(len(w.out))%16 != s.from%16 {
-			w.out = append(w.out, 0)
-		}
-		w.displace(s, uint64(len(w.out)), addrOf(uint64(len(w.out))))
-		w.out = append(w.out, w.m.data[s.from:s.to]...)
-	}
+	w.appendMoved(load, moved)
 	if w.newField {
 		w.pad(16)
 		w.moveSegment(w.m.interpSeg, uint64(len(w.out)), addrOf(uint64(len(w.out))), InterpFieldSize)
@@ -127,6 +127,17 @@ func (w *writer) appendData(moved []span, inPlace bool, tableSize uint64) {
 		w.out = append(w.out, w.strings...)
 	}
 	w.closeLoad(load)
+}
+
+// appendMoved copies what made way for program headers into the segment load.
+func (w *writer) appendMoved(load segment, moved []span) {
+	for _, s := range moved {
+		for uint64(len(w.out))%16 != s.from%16 {
+			w.out = append(w.out, 0)
+		}
+		w.displace(s, uint64(len(w.out)), load.addrOf(uint64(len(w.out))))
+		w.out = append(w.out, w.m.data[s.from:s.to]...)
+	}
 }
 
 // placeTable updates PT_PHDR. addr is the address of a table that moved.
@@ -191,14 +202,17 @@ func (w *writer) displace(s span, off, addr uint64) {
 	}
 }
 
-// appendExtra adds a segment of the caller's. Executable ones begin on a page
-// of their own in the file, lest other bytes become executable with them.
-func (w *writer) appendExtra(s Segment) error {
+// appendExtra adds a segment of the caller's, on pages of its own in the file,
+// lest other bytes become executable with it. What made way for its program
+// header goes before it: a segment for that alone would need one more header.
+func (w *writer) appendExtra(s Segment, moved []span) error {
 	if s.Size == 0 || s.Size > 1<<30 {
 		return fmt.Errorf("%w: segment of %d bytes", ErrRefused, s.Size)
 	}
 	load := w.nextLoad(s.Flags, w.m.machine.pageSize())
-	b, patches, err := s.Fill(load.addr)
+	w.appendMoved(load, moved)
+	w.pad(16)
+	b, patches, err := s.Fill(load.addrOf(uint64(len(w.out))))
 	if err != nil {
 		return fmt.Errorf("fill segment: %w", err)
 	}

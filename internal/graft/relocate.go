@@ -29,6 +29,10 @@ type elfFile struct {
 	skip    bool // a loader, or linked statically: stays as it is
 }
 
+// library reports whether f is loaded by others, though it may be a program
+// too, as libc.so.6 is. It keeps its interpreter, which nobody uses.
+func (f *elfFile) library() bool { return f.soname != "" && strings.Contains(path.Base(f.name), ".so") }
+
 // elfIndex knows the ELF files of the tree.
 type elfIndex struct {
 	files   []*elfFile
@@ -108,7 +112,7 @@ func (g *grafting) indexELF(ctx context.Context) (*elfIndex, error) {
 func (x *elfIndex) record(name string, f *elfFile) {
 	x.byName[name] = f
 	dir, base := path.Dir(name), path.Base(name)
-	if (f.interp == "" || f.soname != "") && !slices.Contains(f.dirs, dir) {
+	if (f.interp == "" || f.library()) && !slices.Contains(f.dirs, dir) {
 		f.dirs = append(f.dirs, dir) // the kernel resolves links to executables, ld.so does not
 	}
 	if x.provide[f.machine] == nil {
@@ -167,7 +171,7 @@ func isLoader(f *elfFile) bool {
 // relocateFile edits one file in place, so that hard links to it stay links.
 func (g *grafting) relocateFile(f *elfFile) error {
 	edit := elfimage.Edit{Runpath: g.runpath(f)}
-	if f.interp != "" {
+	if f.interp != "" && !f.library() {
 		loader, ok := g.loader(f)
 		switch {
 		case ok:
