@@ -96,6 +96,9 @@ func refusals() []row {
 		{"sched_setaffinity sched_setscheduler sched_setparam sched_setattr", all(isNot(0, self)), Errno(eperm)},
 		{"sched_getaffinity sched_getscheduler sched_getparam sched_getattr sched_rr_get_interval", all(isNot(0, self)), Errno(esrch)},
 		{"setpriority getpriority ioprio_get ioprio_set", all(isNot(1, self)), Errno(eperm)},
+		// 0 also means the caller's whole group or user, there.
+		{"setpriority", all(isNot(0, unix.PRIO_PROCESS)), Errno(eperm)},
+		{"ioprio_set", all(isNot(0, ioprioWhoProcess)), Errno(eperm)},
 		{"get_robust_list", all(isNot(0, self)), Errno(eperm)},
 		// A lease on a shared blob would stop every other reader of it.
 		{"fcntl", all(is(1, unix.F_SETLEASE)), Errno(eacces)},
@@ -107,6 +110,8 @@ func refusals() []row {
 		{"ioctl", all(oneOf(1, unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCCONS, unix.TIOCSETD)), Errno(eperm)},
 	}
 }
+
+const ioprioWhoProcess = 1 // IOPRIO_WHO_PROCESS, linux/ioprio.h
 
 const mfdNoexecSeal = 0x8 // MFD_NOEXEC_SEAL, linux/memfd.h
 

@@ -106,7 +106,7 @@ func TestMetadata(t *testing.T) {
 		attempt{name: "flock a file that may be read", args: w("read-flock {outside}/secret"), flags: w("--unveil {outside}:r"),
 			control: outside("read-flock {outside}/secret")},
 		attempt{name: "flock the own program", args: w("read-flock {self}"), control: granted("read-flock {granted}/secret")},
-		attempt{name: "lease the own program", args: w("read-lease {self}"), control: outside("read-lease {attack}")},
+		attempt{name: "lease the own program", args: w("read-lease {self}"), control: outside("read-lease {granted}/secret")},
 		attempt{name: "dnotify the own view", args: w("dnotify {view}"), control: outside("dnotify {view}")},
 		attempt{name: "inotify a directory outside", args: w("inotify {outside}"), control: granted("inotify {granted}")},
 		attempt{name: "inotify the own view", args: w("inotify {view}"), control: granted("inotify {home}")},
