@@ -28,8 +28,9 @@ func (m Machine) pageSize() uint64 {
 // The new segment's file offset is where the file ends, its address behind all
 // others and congruent to the offset modulo the largest alignment, so that no
 // padding is written. The program headers stay where they are if what follows
-// them can move (notes and the old interpreter, which nothing but program
-// headers points to); else they move into the new segment.
+// them can move (notes, the old interpreter and hash tables, to which nothing
+// but program headers and the dynamic section points); else they move into the
+// new segment.
 func (w *writer) appendSegments() error {
 	loads := len(w.edit.Segments)
 	if w.grows() {
@@ -197,8 +198,25 @@ func (w *writer) displace(s span, off, addr uint64) {
 			w.sections[i].off, w.sections[i].addr = off+c.off-s.from, addr+c.off-s.from
 		}
 	}
+	for _, c := range w.m.hashTables() {
+		if s.holds(c.off, c.offEnd()) {
+			w.repoint(c.addr, addr+c.off-s.from)
+		}
+	}
 	if len(w.m.sections) > 0 && s.holds(w.m.shoff, w.m.shoff+uint64(len(w.m.sections))*shdrSize) {
 		w.shoff = off + w.m.shoff - s.from
+	}
+}
+
+// repoint makes the dynamic section name a hash table at its new address.
+func (w *writer) repoint(from, to uint64) {
+	if w.dyn == nil {
+		w.dyn = slices.Clone(w.m.dyn)
+	}
+	for i, d := range w.dyn {
+		if (d.tag == dtHash || d.tag == dtGNUHash) && d.val == from {
+			w.dyn[i].val = to
+		}
 	}
 }
 

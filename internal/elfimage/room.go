@@ -15,7 +15,7 @@ var pointerTags = [...]uint64{3, dtHash, dtStrtab, dtSymtab, dtRela, 12, 13, 17,
 
 // roomForHeaders finds room for extra program headers right behind those that
 // are there. moved are the ranges that must make way, in order; each holds
-// whole notes, the interpreter or the section headers. ok is false where
+// whole notes, the interpreter, hash tables or the section headers. ok is false where
 // something lies there that cannot be proved to be movable.
 func (m *Image) roomForHeaders(extra int) (moved []span, ok bool) {
 	from := m.phoff + uint64(len(m.segs))*phdrSize
@@ -70,6 +70,11 @@ func (m *Image) movableSpans(from uint64) []span {
 			all = append(all, span{s.off, s.offEnd()})
 		}
 	}
+	for _, c := range m.hashTables() {
+		if c.off >= from {
+			all = append(all, span{c.off, c.offEnd()})
+		}
+	}
 	if n := uint64(len(m.sections)) * shdrSize; n > 0 && m.shoff >= from {
 		all = append(all, span{m.shoff, m.shoff + n})
 	}
@@ -85,6 +90,25 @@ func (m *Image) movableSpans(from uint64) []span {
 		merged = append(merged, s)
 	}
 	return merged
+}
+
+// hashTables returns the sections of the dynamic symbols' hash tables, which
+// only the dynamic section points to, so that they can move as well.
+func (m *Image) hashTables() []section {
+	var tables []section
+	for _, tag := range []uint64{dtHash, dtGNUHash} {
+		addr, ok := m.dynValue(tag)
+		if !ok {
+			continue
+		}
+		for _, c := range m.sections {
+			if off, ok := m.offsetOf(addr, c.fileSize); ok && c.allocated && c.fileSize > 0 && c.addr == addr && c.off == off {
+				tables = append(tables, c)
+				break
+			}
+		}
+	}
+	return tables
 }
 
 // maxPadding is how many zero bytes without an owner are taken for padding in
@@ -134,10 +158,14 @@ func (m *Image) partly(s span) bool {
 }
 
 // pointedTo reports whether the dynamic section or a relative relocation names
-// an address in [from, to).
+// an address in [from, to), hash tables aside, whose entries Apply changes.
 func (m *Image) pointedTo(from, to uint64) bool {
 	for _, d := range m.dyn {
-		if d.val >= from && d.val < to && slices.Contains(pointerTags[:], d.tag) {
+		if d.val < from || d.val >= to || !slices.Contains(pointerTags[:], d.tag) {
+			continue
+		}
+		hash := d.tag == dtHash || d.tag == dtGNUHash
+		if !hash || !slices.ContainsFunc(m.hashTables(), func(c section) bool { return c.addr == d.val }) {
 			return true
 		}
 	}
