@@ -5,7 +5,6 @@ export PATH := $(PATH):/usr/local/go/bin
 export CGO_ENABLED := 0
 
 GO       ?= go
-LDFLAGS  := -s -w
 SOURCES   = $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go.sum
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
@@ -14,13 +13,13 @@ FUZZTIME ?= 60s
 
 build: bin/nip
 
-bin/nip: $(SOURCES)
-	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/nip
+bin/nip: $(SOURCES) build.sh
+	./build.sh $@
 
 build-arm64: bin/arm64/nip
 
-bin/arm64/nip: $(SOURCES)
-	GOARCH=arm64 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/nip
+bin/arm64/nip: $(SOURCES) build.sh
+	GOARCH=arm64 ./build.sh $@
 
 setup:
 	test/setup.sh
@@ -55,4 +54,4 @@ docs: bin/nip
 	bin/nip docs build/docs
 
 clean:
-	rm -rf bin build
+	rm -rf bin build cmd/nip/front/whole/nip

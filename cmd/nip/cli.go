@@ -12,8 +12,10 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"nipcells/cmd/nip/run"
 	"nipcells/internal/cell"
 	"nipcells/internal/hier"
 	"nipcells/internal/wall"
@@ -249,4 +251,10 @@ func args(least, most int, names string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// addGlobalFlags adds the flags that stand before or after every verb.
+func addGlobalFlags(f *pflag.FlagSet, root *string, quiet *bool) {
+	f.StringVar(root, "root", "", "`DIRECTORY` of the installation (default: $NIP_ROOT, else / for root, else $XDG_DATA_HOME/nexus)")
+	f.BoolVarP(quiet, "quiet", run.Shorthands["quiet"], false, "say nothing but errors and results")
 }

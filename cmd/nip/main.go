@@ -1,12 +1,18 @@
 // Nip packs, installs, runs and removes applications in cells.
 //
 // This command holds flags, output and exit statuses, one file a verb; what the
-// verbs do is in the internal packages. `nip run` is dispatched before anything
-// else, because its start-up time is the product's: nothing it does not need may
-// do work when the program starts.
+// verbs do is in the internal packages. The verb run is a package of its own
+// (cmd/nip/run), which the small program in front of this one holds too: see
+// cmd/nip/front.
 package main
 
-import "os"
+import (
+	"io"
+	"os"
+
+	"nipcells/cmd/nip/run"
+	"nipcells/internal/launch"
+)
 
 // Exit statuses of nip itself. A program's own status is what `nip run` ends
 // with.
@@ -14,40 +20,19 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
-	exitRun   = 125 // `nip run` could not start the program, or lost it
 )
 
 func main() { os.Exit(dispatch(os.Args[1:])) }
 
 // dispatch runs the verb and returns the exit status.
 func dispatch(args []string) int {
-	if run, ok := cutRun(args); ok {
-		return runMain(run)
+	p := run.Program{
+		Plan: launch.Load, CreateRoot: true,
+		Report: func(w io.Writer, err error) { report(w, runUsage(err)) },
+		Help:   func() int { return cliMain([]string{"help", "run"}) },
 	}
-	if len(args) > 0 {
-		switch args[0] { // nip calling itself
-		case guardVerb:
-			return guardMain(args[1:])
-		case detachedVerb:
-			return detachedMain(args[1:])
-		}
+	if status, ok := p.Main(args); ok {
+		return status
 	}
 	return cliMain(args)
-}
-
-// cutRun looks for the verb run behind nothing but global flags, and returns the
-// arguments that follow it with these flags put before them.
-func cutRun(args []string) ([]string, bool) {
-	for i := 0; i < len(args); i++ {
-		switch a := args[i]; {
-		case a == "run":
-			return append(args[:i:i], args[i+1:]...), true
-		case a == "--root":
-			i++
-		case a == "-q" || a == "--quiet" || len(a) > 7 && a[:7] == "--root=":
-		default:
-			return nil, false
-		}
-	}
-	return nil, false
 }

@@ -2,8 +2,12 @@ package main
 
 import (
 	"errors"
+	"flag"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"nipcells/cmd/nip/run"
 )
 
 // newRunCommand returns the verb run as help, completion and manual pages see
@@ -32,8 +36,21 @@ killed it.`,
 		ValidArgsFunction:     a.completePackages,
 		DisableFlagsInUseLine: true,
 	}
-	c.Flags().AddFlagSet(newRunFlags(new(runOptions)))
+	run.Flags(new(run.Options)).VisitAll(func(f *flag.Flag) {
+		p := pflag.PFlagFromGoFlag(f)
+		p.Shorthand = run.Shorthands[f.Name]
+		c.Flags().AddFlag(p)
+	})
 	c.Flags().SortFlags = false
 	c.Flags().SetInterspersed(false)
 	return c
+}
+
+// runUsage makes a mistake in the command line of run one of this package's, so
+// that it gets the same advice.
+func runUsage(err error) error {
+	if u := new(run.UsageError); errors.As(err, &u) {
+		return &usageError{verb: "run", err: u.Err}
+	}
+	return err
 }

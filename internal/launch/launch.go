@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"nipcells/internal/hier"
 	"nipcells/internal/plan"
 	"nipcells/internal/programs"
@@ -21,10 +19,8 @@ import (
 // else a new one, which is written for the next start. own is the caller's
 // root; packages of the system-wide root are found too.
 func Load(own *hier.Root, name string) (*plan.Plan, error) {
-	if data, err := os.ReadFile(own.Plans(name)); err == nil {
-		if p, err := plan.Decode(data); err == nil && p.Package == name && fresh(p) {
-			return p, nil
-		}
+	if p, ok := plan.Read(own.Plans(name), name); ok {
+		return p, nil
 	}
 	p, err := Compute(own, name)
 	if err != nil {
@@ -38,48 +34,15 @@ func Load(own *hier.Root, name string) (*plan.Plan, error) {
 	return p, nil
 }
 
-// fresh reports whether nothing that p was computed from has changed: the
-// package's record, which version is current, the policy, nip, the kernel.
-func fresh(p *plan.Plan) bool {
-	if p.Kernel != kernel() {
-		return false
-	}
-	for i := range p.Stamps {
-		if stamp(p.Stamps[i].Path) != p.Stamps[i] {
-			return false
-		}
-	}
-	return true
-}
+// FrontVariable tells a nip that was started by its front (cmd/nip/front) the
+// front's path: plans are stamped with what starts cells.
+const FrontVariable = "NIP_FRONT"
 
-// kernel is the running kernel's release and version.
-func kernel() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "" // uname(2) fails only on a bad address
-	}
-	return unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Version[:])
-}
-
-// stamp looks at a file without following a symlink in its last place.
-func stamp(path string) plan.Stamp {
-	s := plan.Stamp{Path: path}
-	var st unix.Stat_t
-	if unix.Lstat(path, &st) != nil {
-		return s
-	}
-	s.Inode, s.Size, s.MTime = st.Ino, st.Size, st.Mtim.Nano()
-	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		var buf [256]byte
-		if n, err := unix.Readlink(path, buf[:]); err == nil {
-			s.Target = string(buf[:n])
-		}
-	}
-	return s
-}
-
-// self is the path of the running nip.
+// self is the path of the nip that starts cells.
 func self() string {
+	if front := os.Getenv(FrontVariable); front != "" {
+		return front
+	}
 	path, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return "/proc/self/exe"
@@ -124,7 +87,7 @@ func Compute(own *hier.Root, name string) (*plan.Plan, error) {
 	title := m.Title
 	view := root.View(title, m.Version)
 	p := &plan.Plan{
-		Kernel: kernel(), Package: m.Name, Version: m.Version, Title: title, Root: root.Path(), View: view,
+		Kernel: plan.Kernel(), Package: m.Name, Version: m.Version, Title: title, Root: root.Path(), View: view,
 		Prefix: view + "/Programs/" + title + "/" + m.Version, Data: own.AppData(m.Name), Default: -1,
 	}
 	policies := []string{own.Policy()}
@@ -132,10 +95,10 @@ func Compute(own *hier.Root, name string) (*plan.Plan, error) {
 		policies = append(policies, root.Policy())
 	}
 	for _, path := range append([]string{root.Record(m.Name, m.Version), root.Current(title), self()}, policies...) {
-		p.Stamps = append(p.Stamps, stamp(path))
+		p.Stamps = append(p.Stamps, plan.Look(path))
 	}
 	if root.Path() != own.Path() { // a package of that name in the own root comes first
-		p.Stamps = append(p.Stamps, stamp(filepath.Join(own.Records(), m.Name)))
+		p.Stamps = append(p.Stamps, plan.Look(filepath.Join(own.Records(), m.Name)))
 	}
 	if err := grant(p, m, policies); err != nil {
 		return nil, err

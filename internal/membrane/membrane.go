@@ -101,7 +101,7 @@ func (m *Membrane) serve() {
 	for {
 		var n notification
 		switch err := receive(m.listener, &n); {
-		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ENOENT) && !abandoned(m.listener), errors.Is(err, unix.EINTR):
 			continue // the caller was killed before we took it
 		case err != nil:
 			return // the last process is gone

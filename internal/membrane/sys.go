@@ -96,6 +96,14 @@ func setSyncWakeUp(fd int) error {
 	return nil
 }
 
+// abandoned reports whether no process has the listener's filter any more: then
+// receiving fails at once, for ever.
+func abandoned(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd)}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0 && p[0].Revents&unix.POLLHUP != 0
+}
+
 // blockSignals blocks every signal of the calling thread.
 func blockSignals() {
 	set := ^uint64(0)

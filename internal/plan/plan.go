@@ -1,7 +1,8 @@
 // Package plan is the launch plan: everything that `nip run` must know of a
 // package, computed once per package, policy, kernel and nip (package launch)
 // and kept in one flat, checksummed file. Reading it parses nothing: it is a
-// list of numbers and strings in a fixed order. It does no input or output.
+// list of numbers and strings in a fixed order, and Read tells whether it is
+// still true by looking at the files it came from, without reading them.
 //
 // The file (all numbers little-endian):
 //

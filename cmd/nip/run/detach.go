@@ -1,4 +1,4 @@
-package main
+package run
 
 import (
 	"errors"
@@ -26,11 +26,11 @@ const announceFD = 3
 
 // runDetached starts this command again in the background, waits until the
 // program runs, and prints the fiber-id.
-func runDetached(args []string) int {
+func (p Program) runDetached(args []string) int {
 	status, err := startDetached(args)
 	if err != nil {
-		report(os.Stderr, fmt.Errorf("start in the background: %w", err))
-		return exitRun
+		p.Report(os.Stderr, fmt.Errorf("start in the background: %w", err))
+		return Failed
 	}
 	return status
 }
@@ -57,7 +57,7 @@ func startDetached(args []string) (status int, err error) {
 	}
 	if fiber, ok := strings.CutPrefix(string(said), "ok "); ok {
 		fmt.Println(fiber)
-		return exitOK, nil
+		return 0, nil
 	}
 	if status, err = strconv.Atoi(string(said)); err != nil {
 		return 0, errors.New("the supervisor ended without a word")
@@ -68,19 +68,19 @@ func startDetached(args []string) (status int, err error) {
 // detachedMain is the supervisor in the background. Until the program runs,
 // what goes wrong is told on standard error; the program's output, and what nip
 // has to say later, go to the cell's log.
-func detachedMain(args []string) int {
-	o, err := parseRun(args)
+func (p Program) detachedMain(args []string) int {
+	o, err := Parse(args)
 	if err != nil {
-		report(os.Stderr, err)
-		return exitRun
+		p.Report(os.Stderr, err)
+		return Failed
 	}
 	messages, err := dupStderr()
 	if err != nil {
-		report(os.Stderr, err)
-		return exitRun
+		p.Report(os.Stderr, err)
+		return Failed
 	}
 	announce := os.NewFile(announceFD, "announce")
-	status := o.run(messages, func(options *cell.Options) {
+	status := p.start(o, messages, func(options *cell.Options) {
 		options.Detached = true
 		options.Prepared = func(fiber string) error { return cell.SendToLog(options.Root, fiber) }
 		options.Started = func(fiber string) {
@@ -108,18 +108,18 @@ func dupStderr() (*os.File, error) {
 // there to be told of an error; the next nip command tries again.
 func guardMain(args []string) int {
 	if len(args) != 3 {
-		return exitUsage
+		return Failed
 	}
 	root, err := hier.Open(args[0])
 	if err != nil {
-		return exitError
+		return Failed
 	}
 	supervisor, err := strconv.Atoi(args[2])
 	if err != nil {
-		return exitUsage
+		return Failed
 	}
 	if err := cell.Guard(root, args[1], supervisor); err != nil {
-		return exitError
+		return Failed
 	}
-	return exitOK
+	return 0
 }

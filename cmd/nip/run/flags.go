@@ -1,26 +1,26 @@
-package main
+package run
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"strconv"
 	"strings"
 
-	"github.com/spf13/pflag"
-
 	"nipcells/internal/capability"
 	"nipcells/internal/hier"
 )
 
-// runOptions is what the flags of `nip run` say, not yet interpreted.
-type runOptions struct {
+// Options is what the flags of `nip run` say, not yet interpreted.
+type Options struct {
 	root     string
 	quiet    bool
-	unveil   []string
+	unveil   list
 	pledge   string
-	env      []string
+	env      list
 	user     string
 	budget   string
 	deny     bool
@@ -33,93 +33,134 @@ type runOptions struct {
 	pledgeSet bool
 }
 
-// newRunFlags returns the flags of `nip run`, which fill o. The verb and its
-// manual page share them.
-func newRunFlags(o *runOptions) *pflag.FlagSet {
-	f := pflag.NewFlagSet("run", pflag.ContinueOnError)
-	f.SetInterspersed(false) // what follows the package is the program's
-	f.SortFlags = false
-	f.StringArrayVar(&o.unveil, "unveil", nil, "make `PATH[:rwxc]` visible in the cell: read, write, execute, create (default r); may be repeated")
+// list is a flag that may be repeated.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ", ") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+// Shorthands of the flags, by their long names.
+var Shorthands = map[string]string{"detach": "d", "quiet": "q"}
+
+// Flags returns the flags of `nip run`, which fill o. The standard library's
+// parser is enough for them and starts in no time.
+func Flags(o *Options) *flag.FlagSet {
+	f := flag.NewFlagSet("run", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.Var(&o.unveil, "unveil", "make `PATH[:rwxc]` visible in the cell: read, write, execute, create (default r); may be repeated")
 	f.StringVar(&o.pledge, "pledge", "", "what the program may do, instead of what its package asks: `LIST` of STDIO, RPATH, WPATH, CPATH, FATTR, INET, EXEC, PROC, with commas; -WORD takes a part away; NONE")
-	f.StringArrayVar(&o.env, "env", nil, "set the environment variable `NAME=VALUE`, or pass NAME on from here; may be repeated")
+	f.Var(&o.env, "env", "set the environment variable `NAME=VALUE`, or pass NAME on from here; may be repeated")
 	f.StringVar(&o.budget, "budget", "", "`LIMITS` such as memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity; they only narrow")
 	f.StringVar(&o.cwd, "cwd", "", "start in the `DIRECTORY` (default: the current one if it is visible in the cell, else the home)")
 	f.StringVar(&o.user, "user", "", "as root: run as `UID[:GID]`, or as the user of that name")
 	f.BoolVar(&o.deny, "deny", false, "answer what the pledge forbids with an error instead of killing the process")
 	f.BoolVar(&o.degraded, "allow-degraded", false, "run on a kernel that cannot enforce everything, and say what is missing")
-	f.BoolVarP(&o.detach, "detach", "d", false, "print the fiber-id and go on in the background; see nip logs, nip stop")
+	f.BoolVar(&o.detach, "detach", false, "print the fiber-id and go on in the background; see nip logs, nip stop")
 	return f
 }
 
-// addGlobalFlags adds the flags that stand before or after every verb.
-func addGlobalFlags(f *pflag.FlagSet, root *string, quiet *bool) {
-	f.StringVar(root, "root", "", "`DIRECTORY` of the installation (default: $NIP_ROOT, else / for root, else $XDG_DATA_HOME/nexus)")
-	f.BoolVarP(quiet, "quiet", "q", false, "say nothing but errors and results")
-}
+// UsageError reports a command line that makes no sense.
+type UsageError struct{ Err error }
 
-// parseRun reads the arguments of `nip run`. The error is a *usageError, or
-// pflag.ErrHelp if help is asked for.
-func parseRun(args []string) (*runOptions, error) {
-	o := new(runOptions)
-	f := newRunFlags(o)
-	addGlobalFlags(f, &o.root, &o.quiet)
-	f.Usage = func() {}
-	if err := f.Parse(args); errors.Is(err, pflag.ErrHelp) {
-		return nil, pflag.ErrHelp
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// ErrHelp is returned by Parse if help is asked for.
+var ErrHelp = flag.ErrHelp
+
+// Parse reads the arguments of `nip run`. The error is a *UsageError or ErrHelp.
+func Parse(args []string) (*Options, error) {
+	o := new(Options)
+	f := Flags(o)
+	f.BoolVar(&o.detach, Shorthands["detach"], false, "")
+	f.BoolVar(&o.quiet, "quiet", false, "")
+	f.BoolVar(&o.quiet, Shorthands["quiet"], false, "")
+	f.StringVar(&o.root, "root", "", "")
+	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil, ErrHelp
 	} else if err != nil {
-		return nil, &usageError{verb: "run", err: err}
+		return nil, &UsageError{err}
 	}
 	rest := f.Args()
 	if len(rest) == 0 {
-		return nil, &usageError{verb: "run", err: errors.New("no package given")}
+		return nil, &UsageError{errors.New("no package given")}
 	}
 	o.target, o.args = rest[0], rest[1:]
 	if len(o.args) > 0 && o.args[0] == "--" {
 		o.args = o.args[1:]
 	}
-	o.pledgeSet = f.Changed("pledge")
+	f.Visit(func(f *flag.Flag) { o.pledgeSet = o.pledgeSet || f.Name == "pledge" })
 	return o, nil
 }
 
+// Cut looks for the verb run behind nothing but global flags, and returns the
+// arguments that follow it with these flags put before them.
+func Cut(args []string) ([]string, bool) {
+	for i := 0; i < len(args); i++ {
+		switch a := args[i]; {
+		case a == "run":
+			return append(args[:i:i], args[i+1:]...), true
+		case a == "--root":
+			i++
+		case a == "-q" || a == "--quiet" || strings.HasPrefix(a, "--root="):
+		default:
+			return nil, false
+		}
+	}
+	return nil, false
+}
+
 // packageAndCommand splits PACKAGE[/COMMAND].
-func (o *runOptions) packageAndCommand() (pkg, command string) {
+func (o *Options) packageAndCommand() (pkg, command string) {
 	pkg, command, _ = strings.Cut(o.target, "/")
 	return pkg, command
 }
 
-// openRoot returns the root that the flags and the environment name.
-func (o *runOptions) openRoot() (*hier.Root, error) { return openRoot(o.root) }
+// ownRoot returns the caller's root. With create it is made if it is missing:
+// programs of the system-wide root keep their cells, data and ledger in the
+// caller's own.
+func (o *Options) ownRoot(create bool) (*hier.Root, error) {
+	path, err := hier.Default(o.root, os.Getenv("NIP_ROOT"), os.Geteuid())
+	if err != nil {
+		return nil, err
+	}
+	root, err := hier.Open(path)
+	if create && errors.Is(err, os.ErrNotExist) {
+		return hier.Create(path)
+	}
+	return root, err
+}
 
 // changes returns what the flags change of the package's rights. Relative paths
 // count from cwd.
-func (o *runOptions) changes(cwd string) (c capability.Changes, err error) {
+func (o *Options) changes(cwd string) (c capability.Changes, err error) {
 	if o.pledgeSet {
 		c.SetsPledge = true
 		if c.Pledge, err = capability.ParsePledgeList(o.pledge); err != nil {
-			return c, &usageError{verb: "run", err: err}
+			return c, &UsageError{err}
 		}
 	}
 	for _, s := range o.unveil {
 		u, err := capability.ParseUnveil(s, cwd)
 		if err != nil {
-			return c, &usageError{verb: "run", err: err}
+			return c, &UsageError{err}
 		}
 		c.Unveil = append(c.Unveil, u)
 	}
 	if c.Budget, err = capability.ParseBudget(o.budget); err != nil {
-		return c, &usageError{verb: "run", err: err}
+		return c, &UsageError{err}
 	}
 	return c, nil
 }
 
 // environment returns the variables of --env as NAME=VALUE. A bare NAME that is
 // not set here is left out, as the person's shell would.
-func (o *runOptions) environment() ([]string, error) {
+func (o *Options) environment() ([]string, error) {
 	var out []string
 	for _, e := range o.env {
 		name, _, given := strings.Cut(e, "=")
 		if name == "" || strings.IndexByte(e, 0) >= 0 {
-			return nil, &usageError{verb: "run", err: fmt.Errorf("environment %q: want NAME=VALUE or NAME", e)}
+			return nil, &UsageError{fmt.Errorf("environment %q: want NAME=VALUE or NAME", e)}
 		}
 		if !given {
 			value, ok := os.LookupEnv(name)
@@ -137,7 +178,7 @@ func (o *runOptions) environment() ([]string, error) {
 // not given. A user given by number without a group has the group that the
 // system's user database says, else the one of the same number. Whether the
 // caller may become that user is not decided here.
-func (o *runOptions) credentials() (uid, gid int, ok bool, err error) {
+func (o *Options) credentials() (uid, gid int, ok bool, err error) {
 	if o.user == "" {
 		return 0, 0, false, nil
 	}
@@ -159,7 +200,7 @@ func (o *runOptions) credentials() (uid, gid int, ok bool, err error) {
 		gid, err = parseID(group)
 	}
 	if err != nil {
-		return 0, 0, false, &usageError{verb: "run", err: fmt.Errorf("user %q: want UID[:GID] or the name of a user", o.user)}
+		return 0, 0, false, &UsageError{fmt.Errorf("user %q: want UID[:GID] or the name of a user", o.user)}
 	}
 	return uid, gid, true, nil
 }

@@ -1,4 +1,8 @@
-package main
+// Package run is the verb run: flags in, a cell's exit status out. It is apart
+// from the other verbs because its start-up time is the product's: what it
+// imports does no work when a program starts. Both programs that hold it, nip's
+// front (cmd/nip/front) and the whole nip (cmd/nip), call Main.
+package run
 
 import (
 	"errors"
@@ -6,35 +10,63 @@ import (
 	"io"
 	"os"
 
-	"github.com/spf13/pflag"
-
 	"nipcells/internal/cell"
 	"nipcells/internal/hier"
-	"nipcells/internal/launch"
+	"nipcells/internal/plan"
 	"nipcells/internal/wall"
 )
 
-// runMain runs `nip run` with the arguments after the verb and returns the exit
-// status.
-func runMain(args []string) int {
-	o, err := parseRun(args)
-	if errors.Is(err, pflag.ErrHelp) {
-		return cliMain([]string{"help", "run"})
-	}
-	if err != nil {
-		report(os.Stderr, err)
-		return exitRun
-	}
-	if o.detach {
-		return runDetached(args)
-	}
-	return o.run(os.Stderr, func(*cell.Options) {})
+// Failed is nip's exit status when it could not start the program, or lost it.
+const Failed = 125
+
+// Program is what Main needs of the program that it is part of.
+type Program struct {
+	// Plan returns the launch plan of a package.
+	Plan func(own *hier.Root, name string) (*plan.Plan, error)
+	// Report tells the person of an error.
+	Report func(w io.Writer, err error)
+	// Help prints what the verb is for.
+	Help func() int
+	// CreateRoot allows to make the person's root.
+	CreateRoot bool
 }
 
-// run starts the cell and waits for it. What nip has to say goes to messages;
+// Main runs a command line of nip's, the words after "nip", if it is one for
+// this package: run, or nip calling itself. ok is false for all others.
+func (p Program) Main(args []string) (status int, ok bool) {
+	if rest, ok := Cut(args); ok {
+		return p.run(rest), true
+	}
+	if len(args) > 0 {
+		switch args[0] {
+		case guardVerb:
+			return guardMain(args[1:]), true
+		case detachedVerb:
+			return p.detachedMain(args[1:]), true
+		}
+	}
+	return 0, false
+}
+
+func (p Program) run(args []string) int {
+	o, err := Parse(args)
+	if errors.Is(err, ErrHelp) {
+		return p.Help()
+	}
+	if err != nil {
+		p.Report(os.Stderr, err)
+		return Failed
+	}
+	if o.detach {
+		return p.runDetached(args)
+	}
+	return p.start(o, os.Stderr, func(*cell.Options) {})
+}
+
+// start starts the cell and waits for it. What nip has to say goes to messages;
 // adjust has the last word on how the cell is started.
-func (o *runOptions) run(messages io.Writer, adjust func(*cell.Options)) int {
-	options, err := o.cellOptions(messages)
+func (p Program) start(o *Options, messages io.Writer, adjust func(*cell.Options)) int {
+	options, err := p.cellOptions(o, messages)
 	if err == nil {
 		adjust(options)
 		var status int
@@ -42,18 +74,18 @@ func (o *runOptions) run(messages io.Writer, adjust func(*cell.Options)) int {
 			return status
 		}
 	}
-	report(messages, err)
+	p.Report(messages, err)
 	return cell.ExitStatus(err)
 }
 
 // cellOptions turns flags into what package cell needs.
-func (o *runOptions) cellOptions(messages io.Writer) (*cell.Options, error) {
-	root, err := o.ownRoot()
+func (p Program) cellOptions(o *Options, messages io.Writer) (*cell.Options, error) {
+	root, err := o.ownRoot(p.CreateRoot)
 	if err != nil {
 		return nil, err
 	}
 	name, command := o.packageAndCommand()
-	p, err := launch.Load(root, name)
+	plan, err := p.Plan(root, name)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +106,7 @@ func (o *runOptions) cellOptions(messages io.Writer) (*cell.Options, error) {
 		return nil, err
 	}
 	options := &cell.Options{
-		Root: root, Plan: p, Command: command, Args: o.args, Unveil: changes.Unveil, Pledge: changes.Pledge,
+		Root: root, Plan: plan, Command: command, Args: o.args, Unveil: changes.Unveil, Pledge: changes.Pledge,
 		Replace: changes.SetsPledge, Env: env, Cwd: o.cwd, Deny: o.deny, Degraded: o.degraded,
 		Report: reportTo(messages), Guard: []string{"nip", guardVerb},
 	}
@@ -86,19 +118,5 @@ func (o *runOptions) cellOptions(messages io.Writer) (*cell.Options, error) {
 
 // reportTo writes the supervisor's lines.
 func reportTo(w io.Writer) func(string) {
-	return func(line string) { fmt.Fprintln(w, "nip: "+printable(line)) }
-}
-
-// ownRoot returns the caller's root. It is made if it is missing: programs of
-// the system-wide root keep their cells, data and ledger in the caller's own.
-func (o *runOptions) ownRoot() (*hier.Root, error) {
-	root, err := openRoot(o.root)
-	if !errors.Is(err, os.ErrNotExist) {
-		return root, err
-	}
-	path, err := hier.Default(o.root, os.Getenv("NIP_ROOT"), os.Geteuid())
-	if err != nil {
-		return nil, err
-	}
-	return hier.Create(path)
+	return func(line string) { fmt.Fprintln(w, "nip: "+line) }
 }
