@@ -121,17 +121,22 @@ func (c *change) install(ctx context.Context, in *npk.Reader, u *unpacker, v *vi
 	if err := u.run(ctx, in, c.path("program"), c.opt); err != nil {
 		return false, err
 	}
+	// The disk can begin with the files while the view is made. What this sync
+	// does not reach, or an error that it meets, the one in step 4 does.
+	early := make(chan error, 1)
+	go func() { early <- c.syncAll() }()
 	c.opt.at("view")
-	if err := buildView(v, c.path("view"), c.path("program"), c.root); err != nil {
-		return false, err
-	}
-	c.opt.at("record")
-	if err := c.writeRecord(in.Head(), u); err != nil {
-		return false, err
+	err = buildView(v, c.path("view"), c.path("program"), c.root)
+	if err == nil {
+		c.opt.at("record")
+		err = c.writeRecord(in.Head(), u)
 	}
 	// 4. All of it to the disk, before any of it gets a name that means that it
 	// is whole: a blob's name is trusted for ever.
 	c.opt.at("sync")
+	if err := errors.Join(err, <-early); err != nil {
+		return false, err
+	}
 	if err := c.syncAll(); err != nil {
 		return false, err
 	}

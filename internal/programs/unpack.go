@@ -222,7 +222,7 @@ func (u *unpacker) frames(ctx context.Context, in *npk.Reader, opt *Options) err
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
-			w := &worker{u: u, fd: -1}
+			w := &worker{u: u, runs: map[*content]run{}, fd: -1}
 			for f := range queue {
 				if ctx.Err() != nil {
 					continue // drain

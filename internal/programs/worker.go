@@ -20,10 +20,11 @@ const writeBack = 256 << 10
 
 // worker unpacks frames. It keeps the file that it wrote last open.
 type worker struct {
-	u   *unpacker
-	buf []byte // decoded frame
-	c   *content
-	fd  int // of c; -1 if none
+	u    *unpacker
+	buf  []byte           // decoded frame
+	runs map[*content]run // last of each file in the frame
+	c    *content
+	fd   int // of c; -1 if none
 }
 
 // frame decodes a frame and puts its chunks where they go.
@@ -44,22 +45,28 @@ func (w *worker) frame(f *npk.Frame) error {
 	if err != nil {
 		return err
 	}
-	for _, ch := range f.Chunks {
-		piece := data[:ch.Size]
-		data = data[ch.Size:]
+	clear(w.runs)
+	for i, ch := range f.Chunks {
 		for _, t := range w.u.targets[ch.CID] {
 			if t.c.size == int64(ch.Size) {
-				err = w.u.writeWhole(t.c, piece)
-			} else {
-				err = w.write(t, piece)
+				err = w.u.writeWhole(t.c, data[:ch.Size])
+			} else if !w.runs[t.c].has(i, t.chunk) {
+				err = w.write(t, f.Chunks[i:], i, data)
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", t.c.entry.Path, err)
 			}
 		}
+		data = data[ch.Size:]
 	}
 	return nil
 }
+
+// run is a sequence of chunks that a frame and a file have in common, written
+// with one call: file chunk i+delta is frame chunk i, for i from start to end-1.
+type run struct{ delta, start, end int }
+
+func (r run) has(i, chunk int) bool { return chunk-i == r.delta && i >= r.start && i < r.end }
 
 // writeWhole makes the file of a content that is one chunk, or empty.
 func (u *unpacker) writeWhole(c *content, data []byte) error {
@@ -70,19 +77,19 @@ func (u *unpacker) writeWhole(c *content, data []byte) error {
 	if err != nil {
 		return err
 	}
-	fd, err := unix.Openat(u.dst, c.entry.Path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, c.name.Mode())
+	fd, err := store.CreateAt(u.dst, c.entry.Path, c.name.Mode())
 	if err != nil {
 		return err
 	}
 	if len(p.Put) == 0 {
-		err = writeAt(fd, data, 0)
+		err = store.WriteAt(fd, data, 0)
 	} else {
-		err = writeAt(fd, data[:p.Off], 0)
+		err = store.WriteAt(fd, data[:p.Off], 0)
 		if err == nil {
-			err = writeAt(fd, p.Put, p.Off)
+			err = store.WriteAt(fd, p.Put, p.Off)
 		}
 		if err == nil {
-			err = writeAt(fd, data[p.Off+p.Cut:], p.Off+int64(len(p.Put)))
+			err = store.WriteAt(fd, data[p.Off+p.Cut:], p.Off+int64(len(p.Put)))
 		}
 	}
 	if err == nil {
@@ -92,9 +99,7 @@ func (u *unpacker) writeWhole(c *content, data []byte) error {
 			err = store.Finish(fd, c.name.Exec)
 		}
 	}
-	if cerr := unix.Close(fd); err == nil {
-		err = cerr
-	}
+	store.Close(fd)
 	if err != nil {
 		return err
 	}
@@ -155,17 +160,6 @@ func (u *unpacker) patch(c *content, r io.ReaderAt, size int64) (store.Patch, er
 	return p, nil
 }
 
-func writeAt(fd int, b []byte, off int64) error {
-	for len(b) > 0 {
-		n, err := unix.Pwrite(fd, b, off)
-		if err != nil && err != unix.EINTR {
-			return err
-		}
-		b, off = b[max(n, 0):], off+int64(max(n, 0))
-	}
-	return nil
-}
-
 // linkStored makes the names of a content that the store has.
 func (u *unpacker) linkStored(c *content) error {
 	src := u.st.Path(c.name)
@@ -187,15 +181,23 @@ func (u *unpacker) linkOthers(c *content) error {
 	return nil
 }
 
-// write puts one chunk into a file of several.
-func (w *worker) write(t target, data []byte) error {
+// write puts the chunks that come next in the frame and in a file of several
+// into the file. They begin with number i of the frame, at data.
+func (w *worker) write(t target, chunks []npk.Chunk, i int, data []byte) error {
 	if err := w.open(t.c); err != nil {
 		return err
 	}
-	if err := writeAt(w.fd, data, t.off); err != nil {
+	rest := t.c.entry.Chunks[t.chunk:]
+	n, size := 0, 0
+	for n < len(rest) && n < len(chunks) && rest[n] == chunks[n] {
+		size += int(rest[n].Size)
+		n++
+	}
+	w.runs[t.c] = run{t.chunk - i, i, i + n}
+	if err := store.WriteAt(w.fd, data[:size], t.off); err != nil {
 		return err
 	}
-	complete, err := w.hash(t, data)
+	complete, err := w.hash(t, n, data[:size])
 	if err != nil || !complete {
 		return err
 	}
@@ -233,32 +235,34 @@ func (w *worker) close() {
 	w.c, w.fd = nil, -1
 }
 
-// hash notes that a chunk, whose bytes are data, is written, and hashes on as
-// far as the file is written without gaps, unless another worker is at it. It
-// reports whether the whole file is hashed now, to one worker only.
-func (w *worker) hash(t target, data []byte) (complete bool, err error) {
+// hash notes that the n chunks from t on, whose bytes are data, are written,
+// and hashes on as far as the file is written without gaps, unless another
+// worker is at it. It reports whether the whole file is hashed now, to one
+// worker only.
+func (w *worker) hash(t target, n int, data []byte) (complete bool, err error) {
 	c := t.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ready[t.chunk] = true
+	for i := range n {
+		c.ready[t.chunk+i] = true
+	}
 	if c.hashing {
 		return false, nil
 	}
 	c.hashing = true
 	for c.next < len(c.ready) && c.ready[c.next] {
-		ch, off := c.entry.Chunks[c.next], c.offset
-		mine := c.next == t.chunk
+		size, off := int64(c.entry.Chunks[c.next].Size), c.offset
 		c.mu.Unlock()
-		if mine {
-			c.hash.Write(data)
+		if start := off - t.off; start >= 0 && start+size <= int64(len(data)) {
+			c.hash.Write(data[start : start+size])
 		} else {
-			_, err = io.Copy(c.hash, io.NewSectionReader(descriptor(w.fd), off, int64(ch.Size)))
+			_, err = io.Copy(c.hash, io.NewSectionReader(descriptor(w.fd), off, size))
 		}
 		c.mu.Lock()
 		if err != nil {
 			return false, err
 		}
-		c.next, c.offset = c.next+1, off+int64(ch.Size)
+		c.next, c.offset = c.next+1, off+size
 	}
 	c.hashing = false
 	return c.next == len(c.ready), nil
@@ -297,7 +301,7 @@ func (w *worker) finish(c *content) error {
 	switch {
 	case len(p.Put) == 0:
 	case p.Growth() == 0:
-		err = writeAt(w.fd, p.Put, p.Off)
+		err = store.WriteAt(w.fd, p.Put, p.Off)
 	default:
 		err = w.rewrite(c, p)
 	}
@@ -332,7 +336,7 @@ func (w *worker) rewrite(c *content, p store.Patch) error {
 	for off := int64(0); ; {
 		n, err := r.Read(buf)
 		if n > 0 {
-			if err := writeAt(fd, buf[:n], off); err != nil {
+			if err := store.WriteAt(fd, buf[:n], off); err != nil {
 				return err
 			}
 			off += int64(n)

@@ -61,6 +61,12 @@ func (s *Store) Each(fn func(path string, n Name) error) error {
 		return fmt.Errorf("list blobs: %w", err)
 	}
 	for _, d := range dirs {
+		if !d.IsDir() {
+			if err := fn(filepath.Join(top, d.Name()), Name{}); err != nil {
+				return err
+			}
+			continue
+		}
 		files, err := os.ReadDir(filepath.Join(top, d.Name()))
 		if err != nil {
 			return fmt.Errorf("list blobs: %w", err)

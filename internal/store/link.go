@@ -50,7 +50,7 @@ func Link(srcDir int, src string, dstDir int, dst string, exec bool) (How, error
 }
 
 func link(srcDir int, src string, dstDir int, dst string, flags int, exec, sync bool) (How, error) {
-	err := unix.Linkat(srcDir, src, dstDir, dst, flags)
+	err := linkat(srcDir, src, dstDir, dst, flags)
 	if err == nil {
 		return Hard, nil
 	}

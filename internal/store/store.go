@@ -184,13 +184,13 @@ func (s *Store) temp() (*os.File, error) {
 // replaced.
 func (s *Store) Adopt(n Name, dirfd int, src string, flags int) error {
 	dst := s.Path(n)
-	err := unix.Linkat(dirfd, src, unix.AT_FDCWD, dst, flags)
+	err := linkat(dirfd, src, unix.AT_FDCWD, dst, flags)
 	if err == unix.ENOENT { // the directory of two digits is made when first needed
 		rel := s.Rel(n)
 		if err := s.root.Make(rel[:strings.LastIndexByte(rel, '/')]); err != nil {
 			return err
 		}
-		err = unix.Linkat(dirfd, src, unix.AT_FDCWD, dst, flags)
+		err = linkat(dirfd, src, unix.AT_FDCWD, dst, flags)
 	}
 	switch {
 	case err == nil, err == unix.EEXIST && s.Has(n, -1):
