@@ -169,7 +169,7 @@ func remedies() []remedy {
 		{graft.ErrEmpty, "check the path of the source"},
 		{graft.ErrNoCommand, "make the programs executable and put them in bin"},
 		{cell.ErrNotRoot, "leave --user away, or run nip as root"},
-		{cell.ErrInside, "run nip outside: what a cell may do only ever shrinks"},
+		{cell.ErrInside, "run it outside: what a cell may do only ever shrinks"},
 		{cell.ErrNoStdio, "add it: --pledge STDIO"},
 		{cell.ErrNoCell, "nip ps shows the cells that run"},
 		{cell.ErrAmbiguous, "give the fiber-id; nip ps shows it"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -32,7 +33,7 @@ func testMain(m *testing.M) int {
 		if err == nil {
 			defer os.RemoveAll(dir)
 			nip = filepath.Join(dir, "nip")
-			err = errors.Join(os.Chmod(dir, 0o755), build(nip, "."), build(filepath.Join(dir, "waiter"), "./testdata/waiter"))
+			err = errors.Join(os.Chmod(dir, 0o755), buildNip(dir), build(filepath.Join(dir, "waiter"), "./testdata/waiter"))
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -47,8 +48,32 @@ func testMain(m *testing.M) int {
 	return m.Run()
 }
 
-func build(program, dir string) error {
-	c := exec.Command("go", "build", "-o", program, dir)
+// buildNip builds the front with the whole nip in it, as make build does. The
+// whole nip is put in its place by an overlay, so that the source tree stays as
+// it is.
+func buildNip(dir string) error {
+	whole := filepath.Join(dir, "whole")
+	if err := build(whole, "."); err != nil {
+		return err
+	}
+	place, err := filepath.Abs("front/whole/nip")
+	if err != nil {
+		return err
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{place: whole}})
+	if err != nil {
+		return err
+	}
+	list := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(list, overlay, 0o600); err != nil {
+		return err
+	}
+	return build(nip, "./front", "-overlay", list)
+}
+
+func build(program, dir string, flags ...string) error {
+	args := append([]string{"build", "-o", program}, flags...)
+	c := exec.Command("go", append(args, dir)...)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s: %w\n%s", dir, err, out)

@@ -65,17 +65,17 @@ func (p *progress) line(done, total int64, now time.Time) string {
 	if total <= 0 {
 		return p.phase + " …"
 	}
-	done = min(max(done, 0), total)
-	tail := fmt.Sprintf(" %3d %%", done*100/total)
-	if spent := now.Sub(p.started); spent > time.Second && done > 0 {
-		left := time.Duration(float64(spent) * float64(total-done) / float64(done))
+	part := min(max(float64(done)/float64(total), 0), 1)
+	tail := fmt.Sprintf(" %3d %%", int(100*part))
+	if spent := now.Sub(p.started); spent > time.Second && part > 0 {
+		left := time.Duration(float64(spent) * (1 - part) / part)
 		tail += fmt.Sprintf("  %s left", left.Round(time.Second))
 	}
 	room := min(p.width-len([]rune(p.phase))-len(tail)-4, 40)
 	if room < 8 {
 		return p.phase + tail
 	}
-	full := int(done * int64(room) / total)
+	full := int(float64(room) * part)
 	return p.phase + " [" + strings.Repeat("=", full) + strings.Repeat(" ", room-full) + "]" + tail
 }
 

@@ -22,6 +22,7 @@ import (
 	"nipcells/internal/cell"
 	"nipcells/internal/hier"
 	"nipcells/internal/plan"
+	"nipcells/internal/wall"
 )
 
 // whole holds the whole nip, if the build put it there.
@@ -63,8 +64,13 @@ func report(w io.Writer, err error) {
 }
 
 // handOver replaces this program with the whole nip, in a memory file. It
-// returns only if that fails.
+// returns only if that fails, as it would in a cell, where programs may not be
+// executed.
 func handOver() int {
+	if _, inside := wall.OwnMark(); inside {
+		fmt.Fprintf(os.Stderr, "nip: %v\n     run it outside: what a cell may do only ever shrinks\n", cell.ErrInside)
+		return run.Failed
+	}
 	if err := execWhole(); err != nil {
 		fmt.Fprintf(os.Stderr, "nip: %v\n", err)
 	}
