@@ -116,7 +116,7 @@ func (c *change) setCurrent(title, version string) error {
 // settle brings everything that follows from what is installed and active up to
 // date: launchers and the views of dependents. It may be repeated.
 func (c *change) settle() error {
-	all, err := List(c.root)
+	all, err := listKnown(c.root, c.known)
 	if err != nil && !errors.Is(err, ErrDamaged) { // damage elsewhere is verify's to tell
 		return err
 	}

@@ -75,7 +75,8 @@ type change struct {
 	dir  string // absolute
 	rel  string // below the root
 
-	freed store.Freed // blobs that went with it
+	known []*Installed // read before; Current may be out of date
+	freed store.Freed  // blobs that went with it
 }
 
 // lock takes the lock for a change and cleans up after one that died.

@@ -56,42 +56,52 @@ func planView(head *npk.Head, deps []*Installed) (*view.View, error) {
 	return view.New(list)
 }
 
-// buildView makes a view in the new directory dir. own is where the package's
-// own files are.
-func buildView(v *view.View, dir, own string, root *hier.Root) error {
+// frameView makes a view in the new directory dir, but for the files.
+func frameView(v *view.View, dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("build view: %w", err)
 	}
 	if err := os.Chmod(dir, view.DirMode); err != nil {
 		return fmt.Errorf("build view: %w", err)
 	}
+	fd, err := openPath(dir)
+	if err != nil {
+		return fmt.Errorf("build view: %w", err)
+	}
+	defer unix.Close(fd) // a path descriptor has nothing to flush
+	return v.Frame(fd)
+}
+
+// linkView makes the files of a view that frameView made in dir. own is where
+// the package's own files are.
+func linkView(v *view.View, dir, own string, root *hier.Root) error {
 	var fds []int
 	defer func() {
 		for _, fd := range fds {
 			unix.Close(fd) // path descriptors have nothing to flush
 		}
 	}()
-	open := func(path string) error {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	paths := []string{dir, own}
+	for _, p := range v.Packages()[1:] {
+		paths = append(paths, root.Join(p.Dir()))
+	}
+	for _, path := range paths {
+		fd, err := openPath(path)
 		if err != nil {
-			return fmt.Errorf("build view: %w", &fs.PathError{Op: "open", Path: path, Err: err})
+			return fmt.Errorf("build view: %w", err)
 		}
 		fds = append(fds, fd)
-		return nil
 	}
-	if err := open(dir); err != nil {
-		return err
+	return v.Link(fds[0], fds[1:])
+}
+
+// openPath opens a directory as a path.
+func openPath(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	for i, p := range v.Packages() {
-		path := own
-		if i > 0 {
-			path = root.Join(p.Dir())
-		}
-		if err := open(path); err != nil {
-			return err
-		}
-	}
-	return v.Build(fds[0], fds[1:])
+	return fd, nil
 }
 
 // pinned returns the version of a dependency that a view holds; empty if none.
@@ -157,7 +167,10 @@ func (c *change) refreshView(p *Installed, deps []*Installed) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := buildView(v, dir, c.root.Program(p.Title, p.Version), c.root); err != nil {
+	if err := frameView(v, dir); err != nil {
+		return err
+	}
+	if err := linkView(v, dir, c.root.Program(p.Title, p.Version), c.root); err != nil {
 		return err
 	}
 	if err := c.syncAll(); err != nil {

@@ -46,7 +46,7 @@ func GC(ctx context.Context, root *hier.Root, opt Options) (store.Freed, error) 
 	if err != nil {
 		return freed, err
 	}
-	c := &change{root: root, st: st, opt: &opt}
+	c := &change{root: root, st: st, opt: &opt, known: all}
 	if err := root.Make("Nexus/staging"); err != nil {
 		return freed, err
 	}

@@ -65,6 +65,7 @@ func Install(ctx context.Context, root *hier.Root, r io.Reader, opt Options) (*I
 	if err != nil {
 		return nil, err
 	}
+	c.known = all
 	committed, err := c.install(ctx, in, u, v)
 	if err != nil {
 		if !committed {
@@ -72,7 +73,7 @@ func Install(ctx context.Context, root *hier.Root, r io.Reader, opt Options) (*I
 		}
 		return nil, fmt.Errorf("install %s %s: %w", m.Name, m.Version, err)
 	}
-	return read(root, m.Name, m.Version)
+	return readKnown(root, m.Name, m.Version, find(c.known, m.Name, m.Version))
 }
 
 // again handles a version that is installed already.
@@ -118,7 +119,10 @@ func admit(root *hier.Root, head *npk.Head, all []*Installed) (*view.View, error
 func (c *change) install(ctx context.Context, in *npk.Reader, u *unpacker, v *view.View) (committed bool, err error) {
 	// 3. The trees, in staging. Files that the store has are linked, others made.
 	c.opt.at("unpack")
-	if err := u.run(ctx, in, c.path("program"), c.opt); err != nil {
+	framed := make(chan error, 1)
+	go func() { framed <- frameView(v, c.path("view")) }()
+	err = u.run(ctx, in, c.path("program"), c.opt)
+	if err := errors.Join(err, <-framed); err != nil {
 		return false, err
 	}
 	// The disk can begin with the files while the view is made. What this sync
@@ -126,7 +130,7 @@ func (c *change) install(ctx context.Context, in *npk.Reader, u *unpacker, v *vi
 	early := make(chan error, 1)
 	go func() { early <- c.syncAll() }()
 	c.opt.at("view")
-	err = buildView(v, c.path("view"), c.path("program"), c.root)
+	err = linkView(v, c.path("view"), c.path("program"), c.root)
 	if err == nil {
 		c.opt.at("record")
 		err = c.writeRecord(in.Head(), u)
@@ -169,6 +173,11 @@ func (c *change) install(ctx context.Context, in *npk.Reader, u *unpacker, v *vi
 		return false, err
 	}
 	c.opt.at("committed")
+	fresh, err := readRecord(c.root, c.root.Record(c.in.name, c.in.version))
+	if err != nil {
+		return true, err
+	}
+	c.known = append(c.known, fresh)
 	if err := c.sync(c.root.Join("Nexus/packages/" + c.in.name)); err != nil {
 		return true, err
 	}
@@ -202,7 +211,7 @@ func (c *change) finishInstall() error {
 	if err := c.settle(); err != nil {
 		return err
 	}
-	p, err := read(c.root, c.in.name, c.in.version)
+	p, err := readKnown(c.root, c.in.name, c.in.version, find(c.known, c.in.name, c.in.version))
 	if err != nil {
 		return err
 	}

@@ -153,6 +153,16 @@ func read(root *hier.Root, name, version string) (*Installed, error) {
 	return p, nil
 }
 
+// readKnown is read, without parsing if known is there.
+func readKnown(root *hier.Root, name, version string, known *Installed) (*Installed, error) {
+	if known == nil {
+		return read(root, name, version)
+	}
+	p := *known
+	p.Current = current(root, p.Title) == version
+	return &p, nil
+}
+
 func readRecord(root *hier.Root, path string) (*Installed, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -182,7 +192,11 @@ func current(root *hier.Root, title string) string {
 // List returns all installed versions, sorted by name and then by when they
 // were installed. A record that cannot be read is an error that wraps
 // ErrDamaged, beside all that can.
-func List(root *hier.Root) ([]*Installed, error) {
+func List(root *hier.Root) ([]*Installed, error) { return listKnown(root, nil) }
+
+// listKnown is List, which takes the heads of packages that are known already
+// from there: parsing them is most of the work.
+func listKnown(root *hier.Root, known []*Installed) ([]*Installed, error) {
 	names, err := Names(root)
 	if err != nil {
 		return nil, err
@@ -195,7 +209,7 @@ func List(root *hier.Root) ([]*Installed, error) {
 			return nil, err
 		}
 		for _, v := range versions {
-			p, err := read(root, name, v)
+			p, err := readKnown(root, name, v, find(known, name, v))
 			if err != nil {
 				errs = append(errs, err)
 				continue

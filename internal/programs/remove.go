@@ -67,6 +67,7 @@ func Remove(ctx context.Context, root *hier.Root, name string, opt RemoveOptions
 	if err != nil {
 		return nil, err
 	}
+	c.known = all
 	if err := c.takeRecords(); err != nil {
 		return nil, fmt.Errorf("remove %s: %w", name, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"runtime"
 	"sync"
@@ -37,8 +36,9 @@ type unpacker struct {
 	targets  map[cid.CID][]target // chunk -> where it goes
 	umask    uint32               // what the process takes from modes of new files
 
-	dst  int // the tree's directory
-	done atomic.Int64
+	dst      int           // the tree's directory
+	prepared chan struct{} // closed when it is ready for files
+	done     atomic.Int64
 }
 
 // content is one distinct content of the package, with one mode and location.
@@ -74,7 +74,7 @@ type contentKey struct {
 func newUnpacker(root *hier.Root, head *npk.Head, v *view.View) *unpacker {
 	m := &head.Manifest
 	u := &unpacker{root: root, st: store.Open(root), head: head, view: v, prefix: root.View(m.Title, m.Version),
-		contents: contentsOf(root, head), targets: map[cid.CID][]target{}}
+		contents: contentsOf(root, head), targets: map[cid.CID][]target{}, prepared: make(chan struct{})}
 	for _, c := range u.contents {
 		if c.have = u.stored(c); !c.have {
 			u.aim(c)
@@ -161,10 +161,24 @@ func (u *unpacker) run(ctx context.Context, in *npk.Reader, dir string, opt *Opt
 		return err
 	}
 	var err error
-	if u.dst, err = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {
-		return &fs.PathError{Op: "open", Path: dir, Err: err}
+	if u.dst, err = openPath(dir); err != nil {
+		return err
 	}
 	defer unix.Close(u.dst) // a path descriptor has nothing to flush
+	if err := u.frames(ctx, in, opt); err != nil {
+		return err
+	}
+	for _, c := range u.contents { // the reader has checked that every chunk comes; this checks us
+		if !c.have && c.size > 0 && c.next != len(c.entry.Chunks) {
+			return fmt.Errorf("%s is not complete: %w", c.entry.Path, npk.ErrCorrupt)
+		}
+	}
+	return nil
+}
+
+// prepare makes everything in the tree that needs no frame: directories,
+// symlinks, empty files and those that the store has. Workers decode meanwhile.
+func (u *unpacker) prepare() error {
 	if err := u.probeUmask(); err != nil {
 		return err
 	}
@@ -172,23 +186,15 @@ func (u *unpacker) run(ctx context.Context, in *npk.Reader, dir string, opt *Opt
 		return err
 	}
 	for _, c := range u.contents {
+		var err error
 		switch {
 		case c.have:
-			if err := u.linkStored(c); err != nil {
-				return err
-			}
+			err = u.linkStored(c)
 		case c.size == 0:
-			if err := u.writeWhole(c, nil); err != nil {
-				return err
-			}
+			err = u.writeWhole(c, nil)
 		}
-	}
-	if err := u.frames(ctx, in, opt); err != nil {
-		return err
-	}
-	for _, c := range u.contents { // the reader has checked that every chunk comes; this checks us
-		if !c.have && c.size > 0 && c.next != len(c.entry.Chunks) {
-			return fmt.Errorf("%s is not complete: %w", c.entry.Path, npk.ErrCorrupt)
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -227,13 +233,19 @@ func (u *unpacker) frames(ctx context.Context, in *npk.Reader, opt *Options) err
 				if ctx.Err() != nil {
 					continue // drain
 				}
-				if err := w.frame(f); err != nil {
+				if err := w.frame(ctx, f); err != nil {
 					cancel(err)
 				}
 			}
 			w.close()
 		})
 	}
+	wg.Go(func() {
+		defer close(u.prepared)
+		if err := u.prepare(); err != nil {
+			cancel(err)
+		}
+	})
 	err := u.feed(ctx, in, queue, opt)
 	close(queue)
 	wg.Wait()
@@ -275,9 +287,9 @@ func (u *unpacker) feed(ctx context.Context, in *npk.Reader, queue chan<- *npk.F
 // adopt gives the new files of the finished tree dir, which are on the disk,
 // their names in the store, and the loaders theirs.
 func (u *unpacker) adopt(dir string, step func(string)) error {
-	dst, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	dst, err := openPath(dir)
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: dir, Err: err}
+		return err
 	}
 	defer unix.Close(dst) // a path descriptor has nothing to flush
 	if step != nil {

@@ -1,6 +1,7 @@
 package programs
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -28,7 +29,7 @@ type worker struct {
 }
 
 // frame decodes a frame and puts its chunks where they go.
-func (w *worker) frame(f *npk.Frame) error {
+func (w *worker) frame(ctx context.Context, f *npk.Frame) error {
 	defer f.Release()
 	defer w.u.done.Add(int64(f.Size))
 	wanted := false
@@ -43,6 +44,10 @@ func (w *worker) frame(f *npk.Frame) error {
 	}
 	data, err := f.Decode(w.buf)
 	if err != nil {
+		return err
+	}
+	<-w.u.prepared
+	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	clear(w.runs)

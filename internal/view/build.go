@@ -16,10 +16,17 @@ import (
 // DirMode is the mode of every directory of a package or view.
 const DirMode = 0o755
 
-// Build makes the view in the empty directory dst. sources are the packages'
-// directories, in the order of Packages, each with all its files in place; the
-// view's files become further names of them.
+// Build makes the view in the empty directory dst: Frame, then Link.
 func (v *View) Build(dst int, sources []int) error {
+	if err := v.Frame(dst); err != nil {
+		return err
+	}
+	return v.Link(dst, sources)
+}
+
+// Frame makes the view's directories and symlinks in the empty directory dst,
+// everything but the files. It needs no package to be in place.
+func (v *View) Frame(dst int) error {
 	for _, n := range v.nodes {
 		var err error
 		if n.Target == "" {
@@ -31,15 +38,24 @@ func (v *View) Build(dst int, sources []int) error {
 			return fmt.Errorf("build view: %w", err)
 		}
 	}
+	return v.each(dst, func(i, to int) error { return Frame(to, v.packages[i].Head.Entries) })
+}
+
+// Link makes the view's files in dst, which Frame has filled, as further names
+// of the packages' files. sources are the packages' directories, in the order
+// of Packages, each with all its files in place.
+func (v *View) Link(dst int, sources []int) error {
+	return v.each(dst, func(i, to int) error { return linkFiles(sources[i], to, v.packages[i].Head.Entries) })
+}
+
+// each calls fn with every package's directory in the view.
+func (v *View) each(dst int, fn func(i, to int) error) error {
 	for i, p := range v.packages {
 		to, err := unix.Openat(dst, p.Dir(), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("build view: %w", &fs.PathError{Op: "open", Path: p.Dir(), Err: err})
 		}
-		err = Frame(to, p.Head.Entries)
-		if err == nil {
-			err = linkFiles(sources[i], to, p.Head.Entries)
-		}
+		err = fn(i, to)
 		unix.Close(to) // a path descriptor has nothing to flush
 		if err != nil {
 			return fmt.Errorf("build view: %s: %w", p.Dir(), err)
