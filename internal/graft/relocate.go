@@ -182,6 +182,12 @@ func (g *grafting) relocateFile(f *elfFile) error {
 			g.tree.notes.add("programs whose loader is not in the tree cannot run", f.name+" ("+f.interp+")")
 		}
 	}
+	if f.interp != "" && f.library() && f.exec {
+		// Nobody runs it: a package holds no program that wants the host's loader.
+		if err := g.tree.root.Chmod(f.name, 0o644); err != nil {
+			return err
+		}
+	}
 	data, err := g.tree.root.ReadFile(f.name)
 	if err != nil {
 		return err

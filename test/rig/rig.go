@@ -70,8 +70,8 @@ func prepare() {
 	source := Source()
 	if shared.nip == "" {
 		shared.nip = filepath.Join(shared.dir, "nip")
-		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", shared.nip, "./cmd/nip")
-		build.Dir, build.Env = source, append(os.Environ(), "CGO_ENABLED=0")
+		build := exec.Command("./build.sh", shared.nip)
+		build.Dir = source
 		if out, err := build.CombinedOutput(); err != nil {
 			shared.err = fmt.Errorf("build nip: %w\n%s", err, out)
 			return
