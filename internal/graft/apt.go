@@ -102,7 +102,7 @@ func (a *apt) run(ctx context.Context, dir, program string, args ...string) ([]b
 	view := []string{"-c", a.path("apt.conf"),
 		"-o", "Dir::State=" + a.dir, "-o", "Dir::State::lists=" + a.path("lists"),
 		"-o", "Dir::State::status=" + a.path("status"), "-o", "Dir::State::extended_states=" + a.path("extended_states"),
-		"-o", "Dir::Cache=" + a.dir, "-o", "Dir::Cache::archives=" + a.path("archives"),
+		"-o", "Dir::Cache=" + a.dir, "-o", "Dir::Cache::pkgcache=pkgcache.bin", "-o", "Dir::Cache::srcpkgcache=srcpkgcache.bin", "-o", "Dir::Cache::archives=" + a.path("archives"),
 		"-o", "Dir::Log=" + a.path("log"), "-o", "Acquire::Languages=none", "-o", "APT::Install-Recommends=false",
 		"-o", "APT::Get::Assume-Yes=true", "-o", "Dpkg::Use-Pty=false"}
 	cmd := exec.CommandContext(ctx, program, append(view, args...)...)
