@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"testing"
 
 	"nipcells/internal/hier"
+	"nipcells/internal/npk"
 	"nipcells/internal/store"
 )
 
@@ -55,6 +57,16 @@ func dieAtStep(what, path, step string) {
 		check(err)
 		_, err = Install(ctx, root, f, opt)
 		check(err)
+	case "install-on-full-disk": // every file ends at 300 KB, as if the disk were full there
+		signal.Ignore(syscall.SIGXFSZ)
+		limit := syscall.Rlimit{Cur: 300 << 10, Max: 300 << 10}
+		check(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+		f, err := os.Open(file)
+		check(err)
+		_, err = Install(ctx, root, f, opt)
+		if !errors.Is(err, syscall.EFBIG) {
+			check(fmt.Errorf("a full disk gives %v", err))
+		}
 	case "rollback":
 		_, err = Rollback(ctx, root, "tool", "", opt)
 		check(err)
@@ -216,6 +228,41 @@ func mustList(t *testing.T, dir string) []string {
 		t.Fatal(err)
 	}
 	return names
+}
+
+// A disk that is full in the middle of a file leaves the old state, at once.
+func TestFullDisk(t *testing.T) {
+	root := testRoot(t)
+	install(t, root, tool("1.0"))
+	before := snapshot(t, root)
+	two := tool("2.0")
+	two.files["share/more"] = big(7, 500<<10)
+	if runChild(t, "install-on-full-disk:"+packFile(t, two), root, 1<<30) {
+		t.Fatal("died")
+	}
+	sameNames(t, before, snapshot(t, root))
+	verifyClean(t, root)
+}
+
+// A package that cannot fit is refused before anything is written.
+func TestNoSpace(t *testing.T) {
+	root := testRoot(t)
+	r, err := npk.Open(bytes.NewReader(tool("1.0").pack(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := planView(r.Head(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := newUnpacker(root, r.Head(), v)
+	if err := u.checkSpace(); err != nil {
+		t.Errorf("a small package: %v", err)
+	}
+	u.contents[0].size = 1 << 60
+	if err := u.checkSpace(); !errors.Is(err, ErrSpace) || !strings.Contains(err.Error(), root.Path()+" has ") {
+		t.Errorf("an exabyte: %v", err)
+	}
 }
 
 // A change that is running is no crashed one.

@@ -55,6 +55,10 @@ type Options struct {
 	// of a package.
 	Running func(name, version string) ([]string, error)
 
+	// Leftovers, if not nil, removes what ended and crashed cells of a package
+	// left: their directories in Cell, their logs. Removals call it.
+	Leftovers func(name string) error
+
 	step   func(string) // told before every step, by tests that end the process there
 	noSync bool         // benchmarks measure what the disk costs
 }

@@ -194,6 +194,11 @@ func (c *change) finishRemove() (*Removed, error) {
 	if err := os.RemoveAll(c.root.Plans(c.in.name)); err != nil {
 		return nil, fmt.Errorf("remove launch plans: %w", err)
 	}
+	if c.opt.Leftovers != nil && len(left) == 0 {
+		if err := c.opt.Leftovers(c.in.name); err != nil {
+			return nil, fmt.Errorf("remove what cells left: %w", err)
+		}
+	}
 	if err := c.removeData(done, len(left) > 0); err != nil {
 		return nil, err
 	}

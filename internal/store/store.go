@@ -198,6 +198,9 @@ func (s *Store) Adopt(n Name, dirfd int, src string, flags int) error {
 	case err != unix.EEXIST && !needsCopy(err):
 		return fmt.Errorf("name blob: %w", &os.LinkError{Op: "link", Old: src, New: dst, Err: err})
 	}
+	if err := s.root.Make("Cas/tmp"); err != nil {
+		return err
+	}
 	var random [8]byte
 	rand.Read(random[:]) // never fails
 	tmp := s.root.Join("Cas/tmp/" + hex.EncodeToString(random[:]))
