@@ -101,8 +101,8 @@ type cell struct {
 	cwd      string
 	abi      int
 	ruleset  int
-	listener int
-	first    int // pid of the program
+	child    *wall.Child
+	busy     bool // the membrane has a notification that needs its own thread
 	started  time.Time
 	guard    guard
 	membrane *membrane.Membrane
@@ -111,7 +111,7 @@ type cell struct {
 // prepare does all that can fail on somebody's mistake, in the order of the
 // architecture's steps 1 and 2: plan, then fiber-id and /Cell/<id>.
 func prepare(o *Options) (*cell, error) {
-	c := &cell{Options: o, pledge: o.Plan.Pledge, ruleset: -1, listener: -1}
+	c := &cell{Options: o, pledge: o.Plan.Pledge, ruleset: -1}
 	if _, inside := wall.OwnMark(); inside {
 		return nil, ErrInside
 	}

@@ -3,7 +3,6 @@ package cell
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -60,35 +59,55 @@ func (c *cell) start() error {
 	if err != nil {
 		return err
 	}
-	return c.state.running(c.first)
+	return nil
 }
 
-// launch makes the program run. The listener's thread is started first, so
-// that it is there when the program's first question comes; the child then goes
-// behind the wall by itself (package wall).
+// launch makes the program run: the child goes behind the wall by itself
+// (package wall). Without the promise to execute, the filter asks about the
+// very first execve too, and the listener allows it once.
 func (c *cell) launch() error {
-	if runtime.GOMAXPROCS(0) < 2 {
-		runtime.GOMAXPROCS(2) // Spawn waits for the exec, which the listener may have to allow
-	}
 	spawner := &wall.Spawner{
-		Confinement: c.confinement(), Filter: c.compileFilter(), Path: c.command.Path,
+		Confinement: c.confinement(), Filter: c.compileFilter(), Asked: !c.pledge.Has(capability.ExecOnly), Path: c.command.Path,
 		Args: append(append([]string{}, c.command.Args...), c.Args...), Env: c.environment(), Dir: c.cwd,
 	}
-	if err := spawner.Prepare(); err != nil {
-		return err
+	child, err := spawner.Spawn()
+	if err == nil {
+		c.child = child
+		c.membrane = membrane.New(membrane.Config{
+			Listener: child.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny, Launched: !spawner.Asked,
+			Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault,
+			Confine: func() error { return wall.Confine(c.confinement()) },
+		})
+		if spawner.Asked {
+			err = c.allowStart(spawner)
+		}
 	}
-	c.membrane = membrane.Start(membrane.Config{
-		Listener: spawner.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny,
-		Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault,
-		Confine: func() error { return wall.Confine(c.confinement()) },
-	})
-	var err error
-	c.first, err = spawner.Spawn()
 	var failed *wall.SpawnError
 	if errors.As(err, &failed) && failed.Exec {
 		return &ExecError{c.command.Path, failed.Err}
 	}
 	return err
+}
+
+// allowStart answers the execve that starts the program, and waits until it is
+// done or has failed.
+func (c *cell) allowStart(spawner *wall.Spawner) error {
+	for {
+		fds := []unix.PollFd{{Fd: int32(c.child.Report), Events: unix.POLLIN}, {Fd: int32(c.child.Listener), Events: unix.POLLIN}}
+		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
+			return fmt.Errorf("wait for the program to start: %w", err)
+		}
+		switch {
+		case fds[0].Revents != 0:
+			err := spawner.Failure(c.child)
+			if err != nil {
+				c.child.Discard()
+			}
+			return err
+		case fds[1].Revents&unix.POLLIN != 0:
+			c.busy = c.membrane.Step() || c.busy
+		}
+	}
 }
 
 func (c *cell) confinement() wall.Confinement {

@@ -18,16 +18,15 @@ import (
 // that end at once do not pay for one.
 const GuardDelay = 50 * time.Millisecond
 
-// wait waits for the program, forwards signals to it, and ends everything that
-// it leaves behind. The supervisor is a subreaper, so that orphans of the cell
-// become its children whatever they do: when it has none left, none are left.
+// wait waits for the program and ends everything that it leaves behind. The
+// supervisor is a subreaper, so that orphans of the cell become its children
+// whatever they do: when it has none left, none are left.
 func (c *cell) wait() int {
-	stopForwarding := c.forwardSignals()
-	defer stopForwarding()
 	c.releaseStdio()
-	guard := time.AfterFunc(GuardDelay, c.startGuard)
-	status := c.reapFirst()
-	guard.Stop()
+	status, ended := c.young()
+	if !ended {
+		status = c.grown()
+	}
 	c.killRest()
 	_, err := c.ledger.Append("exit", ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package),
 		ledger.Number("status", int64(status)), ledger.Number("milliseconds", time.Since(c.started).Milliseconds()))
@@ -35,6 +34,43 @@ func (c *cell) wait() int {
 		c.Report("ledger: " + err.Error())
 	}
 	return status
+}
+
+// young serves the cell on this thread alone until GuardDelay has passed, it
+// needs more, or the program ends: what ends at once pays for no thread.
+func (c *cell) young() (status int, ended bool) {
+	fds := []unix.PollFd{{Fd: int32(c.child.PIDFD), Events: unix.POLLIN}, {Fd: int32(c.child.Listener), Events: unix.POLLIN}}
+	deadline := c.started.Add(GuardDelay)
+	for !c.busy {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return 0, false
+		}
+		if _, err := unix.Poll(fds, int(left.Milliseconds())+1); err != nil && err != unix.EINTR {
+			return 0, false
+		}
+		if fds[1].Revents&unix.POLLIN != 0 {
+			c.busy = c.membrane.Step()
+		}
+		if fds[0].Revents != 0 {
+			return c.reapFirst(), true
+		}
+		fds[0].Revents, fds[1].Revents = 0, 0
+	}
+	return 0, false
+}
+
+// grown serves a cell that lives on: with a listener's thread, a guard, and
+// signals that are forwarded.
+func (c *cell) grown() int {
+	go c.membrane.Serve()
+	defer c.forwardSignals()()
+	if err := c.state.running(c.child.PID); err != nil {
+		c.Report("write the cell's state: " + err.Error())
+	}
+	guard := time.AfterFunc(time.Until(c.started.Add(GuardDelay)), c.startGuard)
+	defer guard.Stop()
+	return c.reapFirst()
 }
 
 // reapFirst collects children until the program itself ends.
@@ -47,9 +83,9 @@ func (c *cell) reapFirst() int {
 		case err != nil:
 			c.Report("wait for the program: " + err.Error())
 			return 125
-		case pid == c.first && ws.Exited():
+		case pid == c.child.PID && ws.Exited():
 			return ws.ExitStatus()
-		case pid == c.first && ws.Signaled():
+		case pid == c.child.PID && ws.Signaled():
 			return 128 + int(ws.Signal())
 		}
 	}
@@ -140,7 +176,7 @@ func (c *cell) forwardSignals() (stop func()) {
 				if (s == unix.SIGINT || s == unix.SIGQUIT) && !c.Detached && foreground() {
 					continue
 				}
-				_ = unix.Kill(c.first, s.(syscall.Signal)) // ESRCH: it ends just now
+				_ = unix.Kill(c.child.PID, s.(syscall.Signal)) // ESRCH: it ends just now
 			}
 		}
 	}()

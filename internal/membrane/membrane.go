@@ -28,11 +28,11 @@ import (
 
 // Config describes the cell that a Membrane serves.
 type Config struct {
-	// Listener waits for the filter's listener, which the Membrane then closes.
-	Listener func() (int, error)
+	Listener int // of the cell's filter; the Membrane closes it when it is abandoned
 	Arch     wall.Arch
 	Pledge   capability.Pledge
 	Deny     bool // answer faults with EPERM instead of killing
+	Launched bool // the program has been executed: no execve is allowed for it
 	// Writable are the directories and files, as resolved host paths, below
 	// which modes, times and extended attributes may be changed and files
 	// locked; Readable those in which changes may also be watched.
@@ -60,8 +60,9 @@ type Membrane struct {
 	listener int
 	handlers map[uint32]handler
 	opener   opener
-	launched bool        // the program's first execve has passed
-	ending   atomic.Bool // no new processes
+	launched bool          // the program's first execve has passed
+	pending  *notification // taken by Step, left to Serve
+	ending   atomic.Bool   // no new processes
 	pagesize uint64
 }
 
@@ -72,32 +73,54 @@ type handler func(m *Membrane, n *notification) (value int64, errno unix.Errno)
 // later as an errno says that the handler answers, or has answered, by itself.
 const later = unix.Errno(1<<16 - 1)
 
-// Start serves the listener, on a thread of its own, until the last process of
-// the cell is gone.
-func Start(c Config) *Membrane {
-	m := &Membrane{config: c, pagesize: uint64(unix.Getpagesize())}
-	go m.serve()
-	return m
+// New returns a Membrane that does nothing yet: while a cell is young its
+// supervisor calls Step, so that a program which ends at once costs no thread;
+// then it starts Serve.
+func New(c Config) *Membrane {
+	// Wake-ups on the caller's own core: 25 us a call instead of 200. A kernel
+	// that refuses (older than 6.6) is only slower.
+	_ = setSyncWakeUp(c.Listener)
+	return &Membrane{config: c, listener: c.Listener, launched: c.Launched, pagesize: uint64(unix.Getpagesize())}
 }
 
 // End refuses the cell all further processes. Those that are being made while
 // End is called belong to callers that can be killed, which undoes them.
 func (m *Membrane) End() { m.ending.Store(true) }
 
-// serve takes notifications one by one. The thread blocks every signal: an
-// interrupted ADDFD with the SEND flag would hand the program descriptor 0.
-func (m *Membrane) serve() {
+// Step takes one notification, which must be there (the listener is readable),
+// and answers it if that can be done at once. busy reports that it could not:
+// then it is kept, and Serve must be started.
+func (m *Membrane) Step() (busy bool) {
+	var n notification
+	if receive(m.listener, &n) != nil {
+		return false // its caller was killed meanwhile
+	}
+	switch {
+	case m.launching(&n):
+		m.proceed(&n)
+	case n.arch == m.config.Arch.Audit() && m.handler(n.nr) != nil:
+		if m.isNewProcess(n.nr) {
+			newProcess(m, &n)
+			return false
+		}
+		m.pending = &n
+		return true
+	default:
+		m.fault(&n)
+	}
+	return false
+}
+
+// Serve takes notifications until the last process of the cell is gone. It runs
+// on a thread of its own, which blocks every signal: an interrupted ADDFD with
+// the SEND flag would hand the program descriptor 0.
+func (m *Membrane) Serve() {
 	runtime.LockOSThread()
 	blockSignals()
-	m.handlers = handlers(m.config.Arch, m.config.Pledge)
-	var err error
-	if m.listener, err = m.config.Listener(); err != nil {
-		return // the program was not started; who started it knows why
-	}
 	defer unix.Close(m.listener)
-	// Wake-ups on the caller's own core: 25 us a call instead of 200. A kernel
-	// that refuses (older than 6.6) is only slower.
-	_ = setSyncWakeUp(m.listener)
+	if m.pending != nil {
+		m.answer(m.pending)
+	}
 	for {
 		var n notification
 		switch err := receive(m.listener, &n); {
@@ -110,13 +133,22 @@ func (m *Membrane) serve() {
 	}
 }
 
+// handler returns the handler of a call, nil if there is none. The table is
+// made when it is first needed.
+func (m *Membrane) handler(nr uint32) handler {
+	if m.handlers == nil {
+		m.handlers = handlers(m.config.Arch, m.config.Pledge)
+	}
+	return m.handlers[nr]
+}
+
 func (m *Membrane) answer(n *notification) {
 	if m.launching(n) {
 		m.proceed(n)
 		return
 	}
-	h, ok := m.handlers[n.nr]
-	if !ok || n.arch != m.config.Arch.Audit() {
+	h := m.handler(n.nr)
+	if h == nil || n.arch != m.config.Arch.Audit() {
 		m.fault(n)
 		return
 	}
@@ -133,8 +165,7 @@ func (m *Membrane) reply(n *notification, value int64, errno unix.Errno) {
 }
 
 // proceed lets the kernel carry out the call as it stands in the caller's
-// registers. It is for calls whose
-// pointers, if any, decide nothing.
+// registers. It is for calls whose pointers, if any, decide nothing.
 func (m *Membrane) proceed(n *notification) {
 	_ = respond(m.listener, response{id: n.id, flags: flagContinue})
 }
@@ -146,6 +177,14 @@ func newProcess(m *Membrane, n *notification) (int64, unix.Errno) {
 	}
 	m.proceed(n)
 	return 0, later
+}
+
+func (m *Membrane) isNewProcess(nr uint32) bool {
+	switch m.config.Arch.CallName(nr) {
+	case "clone", "fork", "vfork":
+		return true
+	}
+	return false
 }
 
 // launching reports whether n is the execve that starts the program. Until

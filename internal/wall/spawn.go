@@ -17,12 +17,23 @@ import (
 type Spawner struct {
 	Confinement
 	Filter []byte // from Filter.Bytes
-	Path   string
-	Args   []string // with argv[0]
-	Env    []string
-	Dir    string // working directory
+	// Asked says that the filter asks the listener about execve, so that the
+	// program starts only when the caller of Spawn answers.
+	Asked bool
+	Path  string
+	Args  []string // with argv[0]
+	Env   []string
+	Dir   string // working directory
+}
 
-	listener, failure [2]int // pipes: reading end, writing end
+// Child is a process that Spawn made.
+type Child struct {
+	PID      int
+	PIDFD    int // becomes readable when it ends
+	Listener int // of its filter
+	// Report is, for an asked start, the end of a pipe that is closed when the
+	// program has been executed and else tells why not (see Spawner.Failure).
+	Report int
 }
 
 // SpawnError reports which step in the child failed.
@@ -35,41 +46,6 @@ type SpawnError struct {
 func (e *SpawnError) Error() string { return e.Step + ": " + e.Err.Error() }
 func (e *SpawnError) Unwrap() error { return e.Err }
 
-// Prepare makes the pipes on which the child reports. It comes before Listener
-// and Spawn, which then may run at the same time.
-func (s *Spawner) Prepare() error {
-	if err := unix.Pipe2(s.listener[:], unix.O_CLOEXEC); err != nil {
-		return fmt.Errorf("make a pipe: %w", err)
-	}
-	if err := unix.Pipe2(s.failure[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		unix.Close(s.listener[0])
-		unix.Close(s.listener[1])
-		return fmt.Errorf("make a pipe: %w", err)
-	}
-	return nil
-}
-
-// ErrNoListener reports that the child ended before it had a filter.
-var ErrNoListener = errors.New("the program was not started")
-
-// Listener waits for the descriptor of the filter's listener. The child shares
-// this process's descriptors until it executes the program, so the number that
-// it tells is one of ours.
-func (s *Spawner) Listener() (int, error) {
-	defer unix.Close(s.listener[0])
-	var b [4]byte
-	for {
-		n, err := unix.Read(s.listener[0], b[:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n != len(b) {
-			return -1, ErrNoListener
-		}
-		return int(binary.NativeEndian.Uint32(b[:])), nil
-	}
-}
-
 // sockFprog is struct sock_fprog (linux/filter.h).
 type sockFprog struct {
 	len    uint16
@@ -80,56 +56,138 @@ type sockFprog struct {
 // fork and exec nothing may be allocated.
 type image struct {
 	*script
-	fprog            sockFprog
-	path, dir        *byte
-	argv, envv       []*byte
-	listener, failed uintptr
-	answer           [2]uint32 // what the child writes: step, errno
-	fd               uint32
+	fprog      sockFprog
+	path, dir  *byte
+	argv, envv []*byte
+	report     uintptr   // the pipe's writing end
+	message    [2]uint32 // what the child writes: a step and its result
+	flags      uintptr
+	pidfd      int32
 }
 
-// Numbers of the steps that are not in the script.
+// Numbers of the steps that are not in the script. After stepFilter the child
+// reports the listener's descriptor; all other reports are errors.
 const (
 	stepFilter = 1000 + iota
-	stepReport
+	stepListener
 	stepDir
 	stepExec
 )
 
-// Spawn starts the program and returns its pid when it has been executed.
-// Errors of the child are *SpawnError.
-func (s *Spawner) Spawn() (pid int, err error) {
-	defer unix.Close(s.failure[0])
-	img, err := s.image()
+const messageSize = 8
+
+// Spawn starts the program. Unless it is Asked, the program has been executed
+// when Spawn returns. Errors of the child are *SpawnError.
+//
+// Not asked, the parent waits in the kernel until the child has executed the
+// program (CLONE_VFORK) and shares its descriptors with it (CLONE_FILES), so
+// that the listener is the parent's as well; execve gives the child a table of
+// its own. Asked, the two run side by side, and the parent fetches the listener
+// from the child, which cannot have got past execve yet.
+func (s *Spawner) Spawn() (*Child, error) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	img, err := s.image(pipe[1])
 	if err != nil {
-		unix.Close(s.listener[1])
-		unix.Close(s.failure[1])
-		return 0, err
+		unix.Close(pipe[0])
+		unix.Close(pipe[1])
+		return nil, err
 	}
 	restoreOpenFiles()
 	syscall.ForkLock.Lock()
-	n, errno := spawn(img)
+	pid, errno := spawn(img)
 	syscall.ForkLock.Unlock()
 	runtime.KeepAlive(img)
-	unix.Close(s.listener[1])
-	unix.Close(s.failure[1])
+	unix.Close(pipe[1])
 	if errno != 0 {
-		return 0, fmt.Errorf("fork: %w", errno)
+		unix.Close(pipe[0])
+		return nil, fmt.Errorf("fork: %w", errno)
 	}
-	var answer [8]byte
-	if k, err := unix.Read(s.failure[0], answer[:]); err == nil && k == len(answer) {
-		var ws unix.WaitStatus
-		for {
-			if _, err := unix.Wait4(int(n), &ws, 0, nil); err != unix.EINTR {
-				break
-			}
+	c := &Child{PID: int(pid), PIDFD: int(img.pidfd), Listener: -1, Report: pipe[0]}
+	if err := s.begun(c, img); err != nil {
+		c.Discard()
+		return nil, err
+	}
+	if !s.Asked {
+		if err := s.Failure(c); err != nil {
+			c.Discard()
+			return nil, err
 		}
-		return 0, img.explain(binary.NativeEndian.Uint32(answer[:]), unix.Errno(binary.NativeEndian.Uint32(answer[4:])), s)
 	}
-	return int(n), nil
+	return c, nil
 }
 
-func (img *image) explain(step uint32, errno unix.Errno, s *Spawner) error {
+// begun reads the listener from the child's first report.
+func (s *Spawner) begun(c *Child, img *image) error {
+	step, result, err := c.read()
+	switch {
+	case err != nil:
+		return err
+	case step != stepListener:
+		return s.explain(img.script, step, result)
+	case !s.Asked:
+		c.Listener = int(result)
+		return nil
+	}
+	if c.Listener, err = unix.PidfdGetfd(c.PIDFD, int(result), 0); err != nil {
+		return fmt.Errorf("fetch the filter's listener: %w", err)
+	}
+	return nil
+}
+
+// Failure waits until the program has been executed, or reports why not, and
+// closes c.Report. After an error the child is still to be discarded.
+func (s *Spawner) Failure(c *Child) error {
+	step, result, err := c.read()
+	unix.Close(c.Report)
+	c.Report = -1
+	switch {
+	case errors.Is(err, errEnded):
+		return nil
+	case err != nil:
+		return err
+	}
+	return s.explain(s.script(), step, result)
+}
+
+var errEnded = errors.New("the child ended before it was behind the wall")
+
+// read returns the child's next report, errEnded if there is none.
+func (c *Child) read() (step, result uint32, err error) {
+	var b [messageSize]byte
+	for {
+		n, err := unix.Read(c.Report, b[:])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, 0, fmt.Errorf("read the child's report: %w", err)
+		case n != len(b):
+			return 0, 0, errEnded
+		}
+		return binary.NativeEndian.Uint32(b[:]), binary.NativeEndian.Uint32(b[4:]), nil
+	}
+}
+
+// Discard ends and reaps a child that did not become the program.
+func (c *Child) Discard() {
+	_ = unix.PidfdSendSignal(c.PIDFD, unix.SIGKILL, nil, 0) // it may be gone already
+	for {
+		if _, err := unix.Wait4(c.PID, nil, 0, nil); err != unix.EINTR {
+			break
+		}
+	}
+	for _, fd := range []int{c.PIDFD, c.Listener, c.Report} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+func (s *Spawner) explain(steps *script, step, result uint32) error {
+	errno := unix.Errno(result)
 	switch {
 	case step == stepExec:
 		return &SpawnError{Step: "execute " + s.Path, Exec: true, Err: errno}
@@ -139,15 +197,18 @@ func (img *image) explain(step uint32, errno unix.Errno, s *Spawner) error {
 		return &SpawnError{Step: "install the seccomp filter", Err: ErrListener}
 	case step == stepFilter:
 		return &SpawnError{Step: "install the seccomp filter", Err: errno}
-	case int(step) < len(img.steps):
-		return &SpawnError{Step: img.steps[step].what, Err: errno}
+	case int(step) < len(steps.steps):
+		return &SpawnError{Step: steps.steps[step].what, Err: errno}
 	}
 	return &SpawnError{Step: "start the program", Err: errno}
 }
 
-func (s *Spawner) image() (*image, error) {
-	img := &image{script: s.script(), listener: uintptr(s.listener[1]), failed: uintptr(s.failure[1]),
+func (s *Spawner) image(report int) (*image, error) {
+	img := &image{script: s.script(), report: uintptr(report), pidfd: -1, flags: unix.CLONE_PIDFD | uintptr(unix.SIGCHLD),
 		fprog: sockFprog{uint16(len(s.Filter) / InstructionSize), &s.Filter[0]}}
+	if !s.Asked {
+		img.flags |= unix.CLONE_VFORK | unix.CLONE_FILES
+	}
 	var err error
 	if img.path, err = unix.BytePtrFromString(s.Path); err != nil {
 		return nil, fmt.Errorf("program %q: %w", s.Path, err)
@@ -179,33 +240,33 @@ func afterFork()
 //go:linkname afterForkInChild syscall.runtime_AfterForkInChild
 func afterForkInChild()
 
-// spawn is the fork. The parent waits until the child has executed the program
-// or ended (CLONE_VFORK), but does not share its memory with it: only that
-// makes a child safe without assembly. They share descriptors (CLONE_FILES), so
-// that the listener is the parent's; execve gives the child its own table.
-//
-// In the child nothing may be allocated, no stack may grow and no lock be
-// taken: it makes raw system calls on what img holds.
+// spawn is the fork. The child does not share the parent's memory: only that
+// makes it safe without assembly. In it nothing may be allocated, no stack may
+// grow and no lock be taken: it makes raw system calls on what img holds.
 //
 //go:noinline
 //go:norace
 func spawn(img *image) (pid uintptr, errno unix.Errno) {
 	var (
-		i  int
-		e  syscall.Errno
-		fd uintptr
-		st *step
+		i      uint32
+		e      syscall.Errno
+		result uintptr
+		st     *step
 	)
 	const write, exit = unix.SYS_WRITE, unix.SYS_EXIT_GROUP
 	beforeFork()
-	pid, _, e = syscall.RawSyscall6(unix.SYS_CLONE, unix.CLONE_VFORK|unix.CLONE_FILES|uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+	pid, _, e = syscall.RawSyscall6(unix.SYS_CLONE, img.flags, 0, uintptr(unsafe.Pointer(&img.pidfd)), 0, 0, 0)
 	if e != 0 || pid != 0 {
 		afterFork()
 		return pid, e
 	}
 	afterForkInChild()
 
-	for i = 0; i < len(img.steps); i++ {
+	// If the supervisor dies while the cell is too young to have a guard, the
+	// program dies with it. The signal comes when the forking thread ends, and
+	// the Go runtime ends none but locked ones.
+	syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
+	for i = 0; int(i) < len(img.steps); i++ {
 		st = &img.steps[i]
 		_, _, e = syscall.RawSyscall6(st.nr, st.args[0], st.args[1], st.args[2], st.args[3], st.args[4], 0)
 		if e != 0 {
@@ -217,22 +278,19 @@ func spawn(img *image) (pid uintptr, errno unix.Errno) {
 		goto fail
 	}
 	i = stepFilter
-	fd, _, e = syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+	result, _, e = syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
 		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, uintptr(unsafe.Pointer(&img.fprog)))
 	if e != 0 {
 		goto fail
 	}
-	img.fd = uint32(fd)
-	i = stepReport
-	if _, _, e = syscall.RawSyscall(write, img.listener, uintptr(unsafe.Pointer(&img.fd)), unsafe.Sizeof(img.fd)); e != 0 {
-		goto fail
-	}
+	img.message[0], img.message[1] = stepListener, uint32(result)
+	syscall.RawSyscall(write, img.report, uintptr(unsafe.Pointer(&img.message)), messageSize)
 	i = stepExec
 	_, _, e = syscall.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(img.path)), uintptr(unsafe.Pointer(&img.argv[0])), uintptr(unsafe.Pointer(&img.envv[0])))
 
 fail:
-	img.answer[0], img.answer[1] = uint32(i), uint32(e)
-	syscall.RawSyscall(write, img.failed, uintptr(unsafe.Pointer(&img.answer)), unsafe.Sizeof(img.answer))
+	img.message[0], img.message[1] = i, uint32(e)
+	syscall.RawSyscall(write, img.report, uintptr(unsafe.Pointer(&img.message)), messageSize)
 	for {
 		syscall.RawSyscall(exit, 125, 0, 0)
 	}
