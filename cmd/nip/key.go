@@ -201,6 +201,6 @@ func (a *app) seal(r *hier.Root) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.Seal(key)
+	_, err = l.Seal(keys.Sealer(key))
 	return err
 }

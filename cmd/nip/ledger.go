@@ -133,7 +133,7 @@ func printRecord(w io.Writer, r ledger.Record) error {
 }
 
 func (a *app) verifyLedger(r *hier.Root, l *ledger.Ledger, f ledgerFlags) error {
-	var o ledger.VerifyOptions
+	o := ledger.VerifyOptions{Valid: keys.Valid}
 	own, ok, err := keys.OwnPublic(r.Keys())
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@
 // "sig", the signature of "nipcells ledger seal 1\n" and the 32 bytes of prev.
 // Because prev is chained, a seal covers everything before it.
 //
-// A power cut can leave a damaged end. The next append closes it off with a
+// A power cut, or a kill between two pages of a write, can leave a damaged end. The next append closes it off with a
 // record of kind "torn" whose fields are "bytes", the length of the damaged
 // piece, and "of", its BLAKE3. The piece stays in the file: nothing is dropped.
 //

@@ -19,9 +19,13 @@ func testKey(b byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{b}, ed25519.SeedSize))
 }
 
-func public(k ed25519.PrivateKey) []ed25519.PublicKey {
-	return []ed25519.PublicKey{k.Public().(ed25519.PublicKey)}
+func public(k ed25519.PrivateKey) [][]byte { return [][]byte{k.Public().(ed25519.PublicKey)} }
+
+func sealer(k ed25519.PrivateKey) Sealer {
+	return Sealer{public(k)[0], func(message []byte) []byte { return ed25519.Sign(k, message) }}
 }
+
+func valid(public, message, sig []byte) bool { return ed25519.Verify(public, message, sig) }
 
 func newLedger(t testing.TB) *Ledger { return Open(filepath.Join(t.TempDir(), "ledger")) }
 
@@ -36,7 +40,7 @@ func mustAppend(t testing.TB, l *Ledger, kind string, fields ...Field) Head {
 
 func mustSeal(t testing.TB, l *Ledger, key ed25519.PrivateKey) Head {
 	t.Helper()
-	h, err := l.Seal(key)
+	h, err := l.Seal(sealer(key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +71,7 @@ func TestAppendReadVerify(t *testing.T) {
 	if h, err := l.Head(); err != nil || h != (Head{}) || l.Unsealed() {
 		t.Fatalf("ledger without a file: head %v, unsealed %v, error %v", h, l.Unsealed(), err)
 	}
-	if rep, err := l.Verify(VerifyOptions{}); err != nil || rep != (Report{}) {
+	if rep, err := l.Verify(VerifyOptions{Valid: valid}); err != nil || rep != (Report{}) {
 		t.Fatalf("verify without a file: %+v, %v", rep, err)
 	}
 	fill(t, l, key)
@@ -91,7 +95,7 @@ func TestAppendReadVerify(t *testing.T) {
 	if got := recs[4].Field("status"); got != "-9" {
 		t.Errorf("status came back as %q", got)
 	}
-	rep, err := l.Verify(VerifyOptions{Keys: public(key), Head: recs[1].Hash})
+	rep, err := l.Verify(VerifyOptions{Valid: valid, Keys: public(key), Head: recs[1].Hash})
 	want := Report{Head: Head{5, recs[4].Hash}, Records: 5, Seals: 1, Unsealed: 2}
 	if err != nil || rep != want {
 		t.Fatalf("verify: %+v, %v; want %+v", rep, err, want)
@@ -116,7 +120,7 @@ func TestLinesAreJSONWithoutControlBytes(t *testing.T) {
 
 func TestSeal(t *testing.T) {
 	l, key := newLedger(t), testKey(1)
-	if h, err := l.Seal(key); err != nil || h != (Head{}) {
+	if h, err := l.Seal(sealer(key)); err != nil || h != (Head{}) {
 		t.Fatalf("seal of nothing: %v, %v", h, err)
 	}
 	mustAppend(t, l, "start")
@@ -131,10 +135,10 @@ func TestSeal(t *testing.T) {
 		t.Errorf("second seal made %v, want %v", again, h)
 	}
 	var f *Fault
-	if _, err := l.Verify(VerifyOptions{Keys: public(testKey(2))}); !errors.As(err, &f) || f.Seq != 2 {
+	if _, err := l.Verify(VerifyOptions{Valid: valid, Keys: public(testKey(2))}); !errors.As(err, &f) || f.Seq != 2 {
 		t.Errorf("seal of a key that is not trusted: %v", err)
 	}
-	if _, err := l.Verify(VerifyOptions{}); err != nil {
+	if _, err := l.Verify(VerifyOptions{Valid: valid}); err != nil {
 		t.Errorf("seal checked for its own key: %v", err)
 	}
 }
@@ -142,17 +146,17 @@ func TestSeal(t *testing.T) {
 func TestSealAfterOthersWereQuicker(t *testing.T) {
 	l, key := newLedger(t), testKey(1)
 	stale := mustAppend(t, l, "start")
-	sig := signHead(key, stale)
+	sig := sealer(key).Sign(sealMessage(stale))
 	mustAppend(t, l, "start")
 	f, err := openLocked(l.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.seal(key, stale, sig); err != nil {
+	if _, err := f.seal(sealer(key), stale, sig); err != nil {
 		t.Fatal(err)
 	}
 	f.close()
-	if rep, err := l.Verify(VerifyOptions{Keys: public(key)}); err != nil || rep.Seals != 1 {
+	if rep, err := l.Verify(VerifyOptions{Valid: valid, Keys: public(key)}); err != nil || rep.Seals != 1 {
 		t.Fatalf("%+v, %v", rep, err)
 	}
 }
@@ -205,7 +209,7 @@ func TestLongestLine(t *testing.T) {
 	}
 	mustAppend(t, l, "start", Text("a", strings.Repeat("x", MaxLine-int(empty))))
 	mustAppend(t, l, "start")
-	if rep, err := l.Verify(VerifyOptions{}); err != nil || rep.Records != 3 {
+	if rep, err := l.Verify(VerifyOptions{Valid: valid}); err != nil || rep.Records != 3 {
 		t.Fatalf("%+v, %v", rep, err)
 	}
 	if _, err := l.Append("start", Text("a", strings.Repeat("x", MaxLine-int(empty)+1))); !errors.Is(err, ErrTooLong) {
@@ -278,11 +282,11 @@ func TestVerifyFinds(t *testing.T) {
 			"deadbeef", "deadbeee", 1)), join(lines[4:]...)),
 	}
 	for name, b := range cases {
-		if _, err := Verify(bytes.NewReader(b), VerifyOptions{Keys: public(key), Head: head.Hash}); err == nil {
+		if _, err := Verify(bytes.NewReader(b), VerifyOptions{Valid: valid, Keys: public(key), Head: head.Hash}); err == nil {
 			t.Errorf("%s: not found", name)
 		}
 	}
-	if _, err := Verify(bytes.NewReader(nil), VerifyOptions{Head: head.Hash}); !errors.Is(err, ErrHeadMissing) {
+	if _, err := Verify(bytes.NewReader(nil), VerifyOptions{Valid: valid, Head: head.Hash}); !errors.Is(err, ErrHeadMissing) {
 		t.Errorf("empty ledger with a head: %v", err)
 	}
 }
@@ -295,7 +299,7 @@ func TestVerifyFindsAnyFlippedBit(t *testing.T) {
 	for i := range good {
 		for _, mask := range []byte{1, 2, 4, 0x20, 0x80} {
 			bad[i] = good[i] ^ mask
-			_, err := Verify(bytes.NewReader(bad), VerifyOptions{Keys: public(key)})
+			_, err := Verify(bytes.NewReader(bad), VerifyOptions{Valid: valid, Keys: public(key)})
 			var f *Fault
 			if !errors.As(err, &f) {
 				t.Fatalf("bit %#x of byte %d (%q) flipped: %v", mask, i, good[i], err)
@@ -313,7 +317,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(good[:len(good)-7])
 	f.Add([]byte("{\n\x00\n\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		rep, err := Verify(bytes.NewReader(b), VerifyOptions{})
+		rep, err := Verify(bytes.NewReader(b), VerifyOptions{Valid: valid})
 		path := filepath.Join(t.TempDir(), "ledger")
 		if werr := os.WriteFile(path, b, 0o600); werr != nil {
 			t.Fatal(werr)
@@ -333,9 +337,54 @@ func FuzzVerify(f *testing.F) {
 		if err != nil {
 			return
 		}
-		rep2, err := l.Verify(VerifyOptions{})
+		rep2, err := l.Verify(VerifyOptions{Valid: valid})
 		if err != nil || rep2.Head != h || rep2.Records <= rep.Records {
 			t.Fatalf("valid before the append (%+v), then %+v, %v", rep, rep2, err)
 		}
 	})
+}
+
+func TestParseRecordTakesOnlyWhatIsWritten(t *testing.T) {
+	l := newLedger(t)
+	mustAppend(t, l, "start", Text("a", "\\\"\x00é\u009b"), Number("n", -12))
+	good := string(content(t, l))
+	if _, err := parseRecord([]byte(good)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{
+		{`{"time"`, `{ "time"`},
+		{`"kind":"start"`, `"kind":7`},
+		{`"kind":"start"`, `"kind":null`},
+		{`"n":-12`, `"n":-`},
+		{`"n":-12`, `"n":1.5`},
+		{`"n":-12`, `"n":99999999999999999999`},
+		{`"n":-12`, `"n":{"x":1}`},
+		{`"n":-12`, `"n"`},
+		{`"seq":1`, `"seq":"1"`},
+		{`"seq":1`, `"seq":0`},
+		{`\u0000`, `\n`},
+		{`\u0000`, `\u12`},
+		{`\u0000`, `\ud83d`},
+		{`\u0000`, `\u00zz`},
+		{`\u0000`, "\x01"},
+		{`\u0000`, "\xff"},
+		{`"}` + "\n", `"}`},
+		{`"}` + "\n", `"} ` + "\n"},
+		{`"}` + "\n", `\"}` + "\n"},
+		{`"hash":"`, `"hash":"x`},
+		{`"time":"2`, `"time":"x`},
+	} {
+		bad := strings.Replace(good, c[0], c[1], 1)
+		if bad == good {
+			t.Fatalf("%q is not in the line", c[0])
+		}
+		if rec, err := parseRecord([]byte(bad)); err == nil {
+			t.Errorf("%s for %s is read: %+v", c[1], c[0], rec)
+		}
+	}
+	for n := range len(good) {
+		if _, err := parseRecord([]byte(good[:n])); err == nil {
+			t.Errorf("the first %d bytes are read as a record", n)
+		}
+	}
 }

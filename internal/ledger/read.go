@@ -3,8 +3,6 @@ package ledger
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -156,61 +154,4 @@ func (s *scanner) next() (piece, error) {
 			return damage, nil
 		}
 	}
-}
-
-// parseRecord reads a line that checkLine found valid.
-func parseRecord(line []byte) (rec Record, err error) {
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.UseNumber()
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return rec, errors.New("line is no JSON object")
-	}
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return rec, err
-		}
-		value, err := d.Token()
-		if err != nil {
-			return rec, err
-		}
-		if err := rec.put(name.(string), value); err != nil {
-			return rec, err
-		}
-	}
-	if rec.Kind == "" || rec.Time.IsZero() || rec.Hash.IsZero() {
-		return rec, errors.New("record without time, kind or hash")
-	}
-	return rec, nil
-}
-
-// put stores one member of a line's object.
-func (r *Record) put(name string, value json.Token) (err error) {
-	f := Field{Name: name}
-	switch v := value.(type) {
-	case string:
-		f.Text = v
-	case json.Number:
-		f.Number = true
-		if f.Value, err = v.Int64(); err != nil {
-			return fmt.Errorf("field %q: want a whole number", name)
-		}
-	default:
-		return fmt.Errorf("field %q: want a string or a number", name)
-	}
-	switch name {
-	case "time":
-		r.Time, err = time.Parse(timeLayout, f.Text)
-	case "kind":
-		r.Kind = f.Text
-	case "seq":
-		r.Seq = uint64(f.Value)
-	case "prev":
-		r.Prev, err = cid.Parse(f.Text)
-	case "hash":
-		r.Hash, err = cid.Parse(f.Text)
-	default:
-		r.Fields = append(r.Fields, f)
-	}
-	return err
 }

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"crypto/ed25519"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -9,11 +8,19 @@ import (
 	"time"
 )
 
+// Sealer signs the ledger. It is a pair of values instead of a key so that this
+// package, which every start of a cell uses, need not bring Ed25519 along: its
+// tables take longer to initialise than an append. Package keys makes one.
+type Sealer struct {
+	Public []byte                      // Ed25519 public key, 32 bytes
+	Sign   func(message []byte) []byte // its signature, 64 bytes
+}
+
 // Seal signs everything in the ledger and appends the signature as a record of
 // kind "seal". A ledger that is empty or ends in a seal is left alone. The first
 // signature of a process costs most of a millisecond, so starts do not seal:
 // whoever has time does. The lock is not held during that first signature.
-func (l *Ledger) Seal(key ed25519.PrivateKey) (Head, error) {
+func (l *Ledger) Seal(by Sealer) (Head, error) {
 	expect, sealed, err := l.peek()
 	if err != nil {
 		return Head{}, fmt.Errorf("seal ledger %s: %w", l.path, err)
@@ -21,12 +28,12 @@ func (l *Ledger) Seal(key ed25519.PrivateKey) (Head, error) {
 	if sealed {
 		return expect, nil
 	}
-	sig := signHead(key, expect)
+	sig := by.Sign(sealMessage(expect))
 	f, err := openLocked(l.path)
 	if err != nil {
 		return Head{}, err
 	}
-	h, err := f.seal(key, expect, sig)
+	h, err := f.seal(by, expect, sig)
 	if cerr := f.close(); err == nil {
 		err = cerr
 	}
@@ -38,7 +45,7 @@ func (l *Ledger) Seal(key ed25519.PrivateKey) (Head, error) {
 
 // seal appends the seal of the head expect, or of what the head is by now. The
 // caller holds the lock.
-func (f *file) seal(key ed25519.PrivateKey, expect Head, sig []byte) (Head, error) {
+func (f *file) seal(by Sealer, expect Head, sig []byte) (Head, error) {
 	var window [tailWindow]byte
 	end, err := f.end(window[:])
 	if err != nil {
@@ -49,18 +56,16 @@ func (f *file) seal(key ed25519.PrivateKey, expect Head, sig []byte) (Head, erro
 	}
 	buf, head := end.mend(make([]byte, 0, 1024))
 	if head != expect { // others were quicker
-		sig = signHead(key, head)
+		sig = by.Sign(sealMessage(head))
 	}
 	buf, head = appendRecord(buf, head, time.Now(), KindSeal, []Field{
-		Text("key", hex.EncodeToString(key.Public().(ed25519.PublicKey))),
+		Text("key", hex.EncodeToString(by.Public)),
 		Text("sig", hex.EncodeToString(sig)),
 	})
 	return head, f.write(buf)
 }
 
 func sealMessage(h Head) []byte { return append([]byte(sealContext), h.Hash[:]...) }
-
-func signHead(key ed25519.PrivateKey, h Head) []byte { return ed25519.Sign(key, sealMessage(h)) }
 
 // Unsealed reports whether the ledger holds records that no seal covers. It
 // reads only the end of the file. A ledger that cannot be read counts as sealed:
