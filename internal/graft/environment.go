@@ -86,6 +86,9 @@ func (g *grafting) environment() []npk.EnvVar {
 		}
 		vars = append(vars, npk.EnvVar{Name: c.name, Value: strings.Join(values, ":")})
 	}
+	if g.tree.exists("lib/git-core") { // git stops at the host's own, which it may not read
+		vars = append(vars, npk.EnvVar{Name: "GIT_CONFIG_SYSTEM", Value: "{prefix}/etc/gitconfig"})
+	}
 	if g.tree.exists("lib/git-core") && g.tree.exists(bundle) {
 		vars = append(vars, npk.EnvVar{Name: "GIT_SSL_CAINFO", Value: "{prefix}/" + bundle})
 	}

@@ -1,0 +1,315 @@
+// Package programs runs real software from end to end: grafted from what the
+// host's apt offers, installed, put to work in cells, looked at from outside
+// and from inside, and removed without trace.
+package programs
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"nipcells/test/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+type testingT = *testing.T
+
+func fixture(t testingT, name string) string { return rig.Fixture(t, name) }
+
+func stageFile(t testingT, to, from string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stageText(t, to, string(data))
+}
+
+func stageText(t testingT, to, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cacheVar names a directory for downloads that outlives a test.
+const cacheVar = "NIP_TEST_APT"
+
+// TestPrograms is the main job: everything that the table has goes through one
+// root, which must hold nothing of it at the end.
+func TestPrograms(t *testing.T) {
+	r := rig.NewRoot(t)
+	if cache := os.Getenv(cacheVar); cache != "" {
+		r.Env = append(r.Env, "XDG_CACHE_HOME="+cache)
+	} else {
+		r.Env = append(r.Env, "XDG_CACHE_HOME="+filepath.Join(r.Base, "cache"))
+	}
+	installed := make(map[string]bool)
+	for _, p := range table {
+		t.Run(p.name, func(t *testing.T) {
+			install(t, r, p)
+			installed[p.name] = true
+			w := newWorld(t, r, p)
+			for _, j := range p.jobs {
+				t.Run(strings.ReplaceAll(j.name, " ", "-"), func(t *testing.T) { w.work(t, j) })
+			}
+			t.Run("sees-nothing-of-the-host", w.seesNothing)
+			t.Run("shares-namespaces-and-cgroup", w.sharesNamespaces)
+		})
+	}
+	t.Run("list", func(t *testing.T) { listed(t, r, installed) })
+	t.Run("verify", func(t *testing.T) { r.Must("verify") })
+	t.Run("remove", func(t *testing.T) {
+		for name := range installed {
+			r.Must("remove", "--purge", name)
+		}
+		nothingLeft(t, r, installed)
+	})
+}
+
+func install(t *testing.T, r *rig.Root, p program) {
+	t.Helper()
+	dir := filepath.Join(r.Base, "stage-"+p.name)
+	if p.stage != nil {
+		p.stage(t, dir)
+	}
+	npk := filepath.Join(r.Base, p.name+".npk")
+	args := []string{"graft", "-q", "-o", npk}
+	for _, a := range p.graft {
+		args = append(args, strings.ReplaceAll(a, "{dir}", dir))
+	}
+	for _, line := range [][]string{args, {"install", "-q", npk}} {
+		c := r.Command(line...)
+		if res := rig.Run(t, c); res.Code != 0 {
+			t.Fatalf("nip %s: exit status %d\n%s%s", strings.Join(line, " "), res.Code, res.Stdout, res.Stderr)
+		}
+	}
+	if err := os.Remove(npk); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// world is what one program runs in: an unveiled directory beside a home of
+// somebody that is not unveiled.
+type world struct {
+	root       *rig.Root
+	p          program
+	dir        string // {work}
+	home       string // the program's HOME
+	secretFile string
+}
+
+func newWorld(t *testing.T, r *rig.Root, p program) *world {
+	t.Helper()
+	w := &world{root: r, p: p, dir: filepath.Join(r.Base, "work-"+p.name), home: r.Path("Data/apps", p.name)}
+	r.Write(w.dir+"/text", "hello world\n", 0o644)
+	r.Write(w.dir+"/edited", "hello world\n", 0o644)
+	w.secretFile = filepath.Join(r.Base, "home", "diary")
+	r.Write(w.secretFile, "dear diary\n", 0o644)
+	return w
+}
+
+// run runs the program in a cell.
+func (w *world) run(t *testing.T, flags, args []string, stdin string) rig.Result {
+	t.Helper()
+	r := strings.NewReplacer("{work}", w.dir, "{home}", w.home)
+	line := []string{"run"}
+	for _, f := range flags {
+		line = append(line, r.Replace(f))
+	}
+	line = append(line, w.p.name)
+	for _, a := range args {
+		line = append(line, r.Replace(a))
+	}
+	c := w.root.Command(line...)
+	c.Stdin = strings.NewReader(stdin)
+	return rig.Run(t, c)
+}
+
+func (w *world) work(t *testing.T, j job) {
+	res := w.run(t, j.flags, j.args, j.stdin)
+	if res.Code != 0 {
+		t.Fatalf("exit status %d\n%s%s", res.Code, res.Stdout, res.Stderr)
+	}
+	if j.want != "" && !regexp.MustCompile(j.want).MatchString(strings.TrimSpace(res.Stdout)) {
+		t.Errorf("printed %q, want %s\n%s", res.Stdout, j.want, res.Stderr)
+	}
+	if j.file == "" {
+		return
+	}
+	path := filepath.Join(w.dir, j.file)
+	if rest, ok := strings.CutPrefix(j.file, "~/"); ok {
+		path = filepath.Join(w.home, rest)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(data), j.has) {
+		t.Errorf("%s holds %.80q, want %q in it", j.file, data, j.has)
+	}
+}
+
+// hostFiles are files that every process outside can read. Those that INET
+// implies (how this host resolves names) are not among them.
+func hostFiles(t *testing.T, extra string) []string {
+	t.Helper()
+	files := []string{extra}
+	for _, name := range []string{
+		"/etc/passwd", "/etc/os-release", "/etc/hostname", "/etc/ld.so.cache", "/etc/ssl/openssl.cnf", "/etc/debian_version",
+		"/usr/lib/os-release", "/usr/bin/env", "/usr/share/common-licenses/BSD", "/lib64/ld-linux-x86-64.so.2",
+		"/lib/x86_64-linux-gnu/libc.so.6", "/lib/x86_64-linux-gnu/libz.so.1", "/proc/version", "/proc/self/maps", "/var/lib/dpkg/status",
+	} {
+		if f, err := os.Open(name); err == nil {
+			f.Close()
+			files = append(files, name)
+		}
+	}
+	if len(files) < 8 {
+		t.Fatalf("only %d files of the host can be read from outside", len(files))
+	}
+	return files
+}
+
+// seesNothing has the program itself try to read the host's files and
+// directories, with everything that it may do by default.
+func (w *world) seesNothing(t *testing.T) {
+	if w.p.read != nil {
+		w.readsOnly(t, w.p.read, hostFiles(t, w.secretFile), w.dir+"/text")
+	}
+	if w.p.list != nil {
+		var dirs []string
+		for _, d := range []string{"/", "/usr", "/usr/lib", "/usr/bin", "/lib", "/etc", "/home", "/tmp", "/proc", "/var", w.root.Base, w.root.Dir} {
+			if names, err := os.ReadDir(d); err == nil && len(names) > 0 {
+				dirs = append(dirs, d)
+			}
+		}
+		w.readsOnly(t, w.p.list, dirs, w.dir)
+	}
+}
+
+// readsOnly fails the test if any of paths can be read, or if granted cannot.
+func (w *world) readsOnly(t *testing.T, how func([]string) [][]string, paths []string, granted string) {
+	t.Helper()
+	for i, args := range how(paths) {
+		res := w.run(t, work, args, "")
+		// Programs that take one path print what they read, or nothing.
+		if strings.Contains(res.Stdout, "READ") || len(regexp.MustCompile("(?m)^[0-9a-f]{40,}").FindAllString(res.Stdout, -1)) > 0 {
+			t.Errorf("run %d read something of the host: %.300q", i, res.Stdout)
+		}
+		if strings.Contains(res.Stderr, "capability fault") {
+			t.Errorf("run %d was a capability fault instead of a refused file: %s", i, res.Stderr)
+		}
+	}
+	control := w.run(t, work, how([]string{granted})[0], "")
+	if !strings.Contains(control.Stdout, "READ") && !regexp.MustCompile("(?m)^[0-9a-f]{40,}").MatchString(control.Stdout) {
+		t.Errorf("the control, %s, was not read: %q %s", granted, control.Stdout, control.Stderr)
+	}
+}
+
+// sharesNamespaces compares a running cell with the test itself: no namespace
+// and no cgroup may differ.
+func (w *world) sharesNamespaces(t *testing.T) {
+	c := w.root.Command(append([]string{"run", w.p.name}, w.p.wait...)...)
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := c.Wait(); err != nil && w.p.name != "vim-tiny" { // a script of vim that ends without quitting is an error
+			t.Errorf("the program that waited ended with %v", err)
+		}
+	})
+	var pid int
+	rig.Until(t, 20*time.Second, "nip ps shows the program", func() bool {
+		var cells []struct {
+			PID     int    `json:"pid"`
+			Package string `json:"package"`
+		}
+		if err := json.Unmarshal([]byte(w.root.Must("ps", "--json")), &cells); err != nil {
+			t.Fatal(err)
+		}
+		for _, cell := range cells {
+			if cell.Package == w.p.name {
+				pid = cell.PID
+			}
+		}
+		return pid > 0
+	})
+	ours, err := rig.Namespaces(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := rig.Namespaces(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(theirs) < 7 {
+		t.Errorf("only %d namespaces seen", len(theirs))
+	}
+	for name, id := range theirs {
+		if ours[name] != id {
+			t.Errorf("%s of the cell is %s, ours is %s", name, id, ours[name])
+		}
+	}
+	if exe, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe"); err != nil || !strings.HasPrefix(exe, w.root.Dir) {
+		t.Errorf("the program is %s, which is not below the root: %v", exe, err)
+	}
+}
+
+func listed(t *testing.T, r *rig.Root, want map[string]bool) {
+	var packages []struct{ Name, Version string }
+	if err := json.Unmarshal([]byte(r.Must("list", "--json")), &packages); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, p := range packages {
+		seen[p.Name] = p.Version != ""
+	}
+	for name := range want {
+		if !seen[name] {
+			t.Errorf("nip list does not show %s", name)
+		}
+	}
+}
+
+// nothingLeft looks for anything of the removed packages below the root: a
+// blob, a cell, or any name that holds one of theirs.
+func nothingLeft(t *testing.T, r *rig.Root, removed map[string]bool) {
+	t.Helper()
+	err := filepath.WalkDir(r.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		short := strings.TrimPrefix(path, r.Dir)
+		if !d.IsDir() && (strings.HasPrefix(short, "/Cas/") || strings.HasPrefix(short, "/Programs/") || strings.HasPrefix(short, "/System/")) {
+			t.Errorf("%s is left", short)
+		}
+		if strings.HasPrefix(short, "/Cell/") || strings.HasPrefix(short, "/Data/apps/") || strings.HasPrefix(short, "/Nexus/staging/") {
+			t.Errorf("%s is left", short)
+		}
+		for name := range removed {
+			if strings.Contains(d.Name(), name) {
+				t.Errorf("%s is left of %s", short, name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
