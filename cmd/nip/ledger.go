@@ -165,10 +165,10 @@ func (a *app) verifyLedger(r *hier.Root, l *ledger.Ledger, f ledgerFlags) error 
 	_, err = fmt.Fprintf(a.out, "ok: %s, %s, %d not sealed yet\nhead %s\n",
 		count(rep.Records, "record"), count(rep.Seals, "seal"), rep.Unsealed, rep.Head.Hash)
 	if n := rep.Torn; n > 0 {
-		a.say("note: a power cut damaged the end of the ledger %d times; what was lost is unknown, what is left is whole", n)
+		a.say("note: %s torn by a power cut or a kill, and closed off since", count(n, "record"))
 	}
 	if rep.OpenEnd > 0 {
-		a.say("note: the last %d bytes are torn, as a power cut does it; the next record closes them off", rep.OpenEnd)
+		a.say("note: the last %d bytes are torn, as by a power cut or a kill; the next record closes them off", rep.OpenEnd)
 	}
 	return err
 }
