@@ -6,6 +6,7 @@
 #   true     ends at once with 0; no C library, one page
 #   ten      the same, with 10
 #   gohello  a Go program
+#   empty, landrunlike   what starts of nip are timed against
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/go/bin
@@ -15,7 +16,9 @@ mkdir -p "$out"
 gcc -std=gnu11 -O2 -Wall -Wextra -Werror -static -pthread -o "$out/attack" test/escape/attack/*.c
 tiny="-O2 -static -nostdlib -nostartfiles -Wl,--build-id=none"
 # shellcheck disable=SC2086 # options
-gcc $tiny -o "$out/true" test/bench/start/true.c
+gcc $tiny -o "$out/true" test/bench/true.c
 # shellcheck disable=SC2086
-gcc $tiny -DSTATUS=10 -o "$out/ten" test/bench/start/true.c
-CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$out/gohello" ./test/programs/gohello
+gcc $tiny -DSTATUS=10 -o "$out/ten" test/bench/true.c
+for program in test/programs/gohello test/bench/start/empty test/bench/start/landrunlike; do
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$out/${program##*/}" "./$program"
+done

@@ -43,7 +43,7 @@ func stageText(t testingT, to, text string) {
 }
 
 // cacheVar names a directory for downloads that outlives a test.
-const cacheVar = "NIP_TEST_APT"
+const cacheVar = "NIP_TEST_CACHE"
 
 // TestPrograms is the main job: everything that the table has goes through one
 // root, which must hold nothing of it at the end.
