@@ -55,7 +55,9 @@ func (c *cell) young() (status int, ended bool) {
 		if fds[0].Revents != 0 {
 			return c.reapFirst(), true
 		}
-		fds[0].Revents, fds[1].Revents = 0, 0
+		if fds[1].Revents&unix.POLLHUP != 0 {
+			fds[1].Fd = -1 // the last process is ending: there is nothing more to hear
+		}
 	}
 	return 0, false
 }

@@ -262,10 +262,6 @@ func spawn(img *image) (pid uintptr, errno unix.Errno) {
 	}
 	afterForkInChild()
 
-	// If the supervisor dies while the cell is too young to have a guard, the
-	// program dies with it. The signal comes when the forking thread ends, and
-	// the Go runtime ends none but locked ones.
-	syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
 	for i = 0; int(i) < len(img.steps); i++ {
 		st = &img.steps[i]
 		_, _, e = syscall.RawSyscall6(st.nr, st.args[0], st.args[1], st.args[2], st.args[3], st.args[4], 0)
@@ -273,6 +269,10 @@ func spawn(img *image) (pid uintptr, errno unix.Errno) {
 			goto fail
 		}
 	}
+	// If the supervisor dies while the cell is too young to have a guard, the
+	// program dies with it. The signal comes when the forking thread ends, and
+	// the Go runtime ends none but locked ones. A change of user clears it: set after.
+	syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
 	i = stepDir
 	if _, _, e = syscall.RawSyscall(unix.SYS_CHDIR, uintptr(unsafe.Pointer(img.dir)), 0, 0); e != 0 {
 		goto fail
