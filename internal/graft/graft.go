@@ -94,10 +94,11 @@ func Graft(ctx context.Context, o Options) (*Result, error) {
 		g.alternatives, // 2. links that maintainer scripts make
 		g.interpreters, // 3. what Debian takes for granted: needs all names, adds files
 		g.relocate,     // 4. ELF files: needs all libraries in their places
-		g.finish,       // 5. caches, made by the package's own tools: needs programs that run
-		g.links,        // 6. dangling links go: needs all files, those just made too
-		g.describe,     // 7. recipe
-		g.settle,       // 8. modes and times: nothing is written after this
+		g.settle,       // 5. times: caches of directories hold them
+		g.finish,       // 6. caches, made by the package's own tools: needs programs that run
+		g.links,        // 7. dangling links go: needs all files, those just made too
+		g.describe,     // 8. recipe
+		g.settle,       // 9. modes and times of what was made: nothing is written after this
 	} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("graft %s: %w", o.Source, err)
