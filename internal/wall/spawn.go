@@ -53,46 +53,49 @@ type sockFprog struct {
 }
 
 // image is everything that the child needs, laid out before the fork: between
-// fork and exec nothing may be allocated.
+// fork and exec nothing may be allocated. Its steps are all the system calls of
+// the child, the fork itself being number 0.
 type image struct {
 	*script
 	fprog      sockFprog
 	path, dir  *byte
 	argv, envv []*byte
-	report     uintptr   // the pipe's writing end
-	message    [2]uint32 // what the child writes: a step and its result
-	flags      uintptr
 	pidfd      int32
-}
 
-// Numbers of the steps that are not in the script. After stepFilter the child
-// reports the listener's descriptor; all other reports are errors.
-const (
-	stepFilter = 1000 + iota
-	stepListener
-	stepDir
-	stepExec
-)
+	at                          int // the step that is being made
+	filter, exec, failure, exit int // these steps
+	asked                       bool
+	listener                    uint32
+	failed                      int // step that failed; 0: none
+	errno                       uint32
+	message                     [2]uint32 // what an asked child writes: a step and its result
+}
 
 const messageSize = 8
 
 // Spawn starts the program. Unless it is Asked, the program has been executed
 // when Spawn returns. Errors of the child are *SpawnError.
 //
-// Not asked, the parent waits in the kernel until the child has executed the
-// program (CLONE_VFORK) and shares its descriptors with it (CLONE_FILES), so
-// that the listener is the parent's as well; execve gives the child a table of
-// its own. Asked, the two run side by side, and the parent fetches the listener
-// from the child, which cannot have got past execve yet.
+// Not asked, the child uses the parent's memory while the parent waits in the
+// kernel until the program has been executed (vfork), and shares its descriptors,
+// so that the listener is the parent's as well; execve gives the child a table
+// of its own. Asked, the child is a copy that runs beside the parent, reports
+// through a pipe, and the parent fetches the listener from it: it cannot have
+// got past execve yet.
 func (s *Spawner) Spawn() (*Child, error) {
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
+	c := &Child{PIDFD: -1, Listener: -1, Report: -1}
+	report := -1
+	if s.Asked {
+		var pipe [2]int
+		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+			return nil, fmt.Errorf("make a pipe: %w", err)
+		}
+		c.Report, report = pipe[0], pipe[1]
+		defer unix.Close(report)
 	}
-	img, err := s.image(pipe[1])
+	img, err := s.image(report)
 	if err != nil {
-		unix.Close(pipe[0])
-		unix.Close(pipe[1])
+		unix.Close(c.Report)
 		return nil, err
 	}
 	restoreOpenFiles()
@@ -100,36 +103,33 @@ func (s *Spawner) Spawn() (*Child, error) {
 	pid, errno := spawn(img)
 	syscall.ForkLock.Unlock()
 	runtime.KeepAlive(img)
-	unix.Close(pipe[1])
 	if errno != 0 {
-		unix.Close(pipe[0])
+		unix.Close(c.Report)
 		return nil, fmt.Errorf("fork: %w", errno)
 	}
-	c := &Child{PID: int(pid), PIDFD: int(img.pidfd), Listener: -1, Report: pipe[0]}
+	c.PID, c.PIDFD = int(pid), int(img.pidfd)
 	if err := s.begun(c, img); err != nil {
 		c.Discard()
 		return nil, err
 	}
-	if !s.Asked {
-		if err := s.Failure(c); err != nil {
-			c.Discard()
-			return nil, err
-		}
-	}
 	return c, nil
 }
 
-// begun reads the listener from the child's first report.
+// begun finds the listener, or what went wrong.
 func (s *Spawner) begun(c *Child, img *image) error {
-	step, result, err := c.read()
-	switch {
-	case err != nil:
-		return err
-	case step != stepListener:
-		return s.explain(img.script, step, result)
-	case !s.Asked:
-		c.Listener = int(result)
+	if !s.Asked {
+		if img.failed != 0 {
+			return s.explain(img, img.failed, img.errno)
+		}
+		c.Listener = int(img.listener)
 		return nil
+	}
+	step, result, err := c.read()
+	if err != nil {
+		return err
+	}
+	if step != img.filter {
+		return s.explain(img, step, result)
 	}
 	if c.Listener, err = unix.PidfdGetfd(c.PIDFD, int(result), 0); err != nil {
 		return fmt.Errorf("fetch the filter's listener: %w", err)
@@ -137,8 +137,9 @@ func (s *Spawner) begun(c *Child, img *image) error {
 	return nil
 }
 
-// Failure waits until the program has been executed, or reports why not, and
-// closes c.Report. After an error the child is still to be discarded.
+// Failure waits until the program of an asked start has been executed, or
+// reports why not, and closes c.Report. After an error the child is still to be
+// discarded.
 func (s *Spawner) Failure(c *Child) error {
 	step, result, err := c.read()
 	unix.Close(c.Report)
@@ -149,13 +150,17 @@ func (s *Spawner) Failure(c *Child) error {
 	case err != nil:
 		return err
 	}
-	return s.explain(s.script(), step, result)
+	img, err := s.image(-1)
+	if err != nil {
+		return err
+	}
+	return s.explain(img, step, result)
 }
 
 var errEnded = errors.New("the child ended before it was behind the wall")
 
 // read returns the child's next report, errEnded if there is none.
-func (c *Child) read() (step, result uint32, err error) {
+func (c *Child) read() (step int, result uint32, err error) {
 	var b [messageSize]byte
 	for {
 		n, err := unix.Read(c.Report, b[:])
@@ -167,7 +172,7 @@ func (c *Child) read() (step, result uint32, err error) {
 		case n != len(b):
 			return 0, 0, errEnded
 		}
-		return binary.NativeEndian.Uint32(b[:]), binary.NativeEndian.Uint32(b[4:]), nil
+		return int(binary.NativeEndian.Uint32(b[:])), binary.NativeEndian.Uint32(b[4:]), nil
 	}
 }
 
@@ -186,29 +191,21 @@ func (c *Child) Discard() {
 	}
 }
 
-func (s *Spawner) explain(steps *script, step, result uint32) error {
+func (s *Spawner) explain(img *image, step int, result uint32) error {
 	errno := unix.Errno(result)
 	switch {
-	case step == stepExec:
-		return &SpawnError{Step: "execute " + s.Path, Exec: true, Err: errno}
-	case step == stepDir:
-		return &SpawnError{Step: "enter " + s.Dir, Err: errno}
-	case step == stepFilter && errno == unix.EBUSY:
+	case step == img.filter && errno == unix.EBUSY:
 		return &SpawnError{Step: "install the seccomp filter", Err: ErrListener}
-	case step == stepFilter:
-		return &SpawnError{Step: "install the seccomp filter", Err: errno}
-	case int(step) < len(steps.steps):
-		return &SpawnError{Step: steps.steps[step].what, Err: errno}
+	case step > 0 && step < len(img.steps):
+		return &SpawnError{Step: img.steps[step].what, Exec: step == img.exec, Err: errno}
 	}
 	return &SpawnError{Step: "start the program", Err: errno}
 }
 
+// image lays out the steps. report is the writing end of the pipe of an asked
+// start.
 func (s *Spawner) image(report int) (*image, error) {
-	img := &image{script: s.script(), report: uintptr(report), pidfd: -1, flags: unix.CLONE_PIDFD | uintptr(unix.SIGCHLD),
-		fprog: sockFprog{uint16(len(s.Filter) / InstructionSize), &s.Filter[0]}}
-	if !s.Asked {
-		img.flags |= unix.CLONE_VFORK | unix.CLONE_FILES
-	}
+	img := &image{script: s.script(), pidfd: -1, asked: s.Asked, fprog: sockFprog{uint16(len(s.Filter) / InstructionSize), &s.Filter[0]}}
 	var err error
 	if img.path, err = unix.BytePtrFromString(s.Path); err != nil {
 		return nil, fmt.Errorf("program %q: %w", s.Path, err)
@@ -222,7 +219,45 @@ func (s *Spawner) image(report int) (*image, error) {
 	if img.envv, err = syscall.SlicePtrFromStrings(s.Env); err != nil {
 		return nil, fmt.Errorf("environment: a NUL byte: %w", err)
 	}
+	img.lay(s, uintptr(report))
 	return img, nil
+}
+
+// lay puts the other steps around the way behind the wall.
+func (img *image) lay(s *Spawner, report uintptr) {
+	flags := unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
+	if !s.Asked {
+		flags |= unix.CLONE_VFORK | unix.CLONE_VM | unix.CLONE_FILES
+	}
+	behind := img.steps
+	img.steps = make([]step, 0, len(behind)+8)
+	add := func(what string, nr uintptr, args ...uintptr) int {
+		st := step{what: what, nr: nr}
+		copy(st.args[:], args)
+		img.steps = append(img.steps, st)
+		return len(img.steps) - 1
+	}
+	message := func() {
+		add("report", unix.SYS_WRITE, report, uintptr(unsafe.Pointer(&img.message)), messageSize)
+	}
+	add("fork", unix.SYS_CLONE, flags, 0, uintptr(unsafe.Pointer(&img.pidfd)))
+	img.steps = append(img.steps, behind...)
+	// If the supervisor dies while the cell is too young to have a guard, the
+	// program dies with it. The signal comes when the forking thread ends, and
+	// the Go runtime ends none but locked ones. A change of user clears it.
+	add("tie the program to its supervisor", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL))
+	add("enter "+s.Dir, unix.SYS_CHDIR, uintptr(unsafe.Pointer(img.dir)))
+	img.filter = add("install the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, uintptr(unsafe.Pointer(&img.fprog)))
+	if s.Asked {
+		message()
+	}
+	img.exec = add("execute "+s.Path, unix.SYS_EXECVE, uintptr(unsafe.Pointer(img.path)), uintptr(unsafe.Pointer(&img.argv[0])), uintptr(unsafe.Pointer(&img.envv[0])))
+	img.failure = len(img.steps)
+	if s.Asked {
+		message()
+	}
+	img.exit = add("exit", unix.SYS_EXIT_GROUP, 125)
 }
 
 // restoreOpenFiles gives RLIMIT_NOFILE back the value that the caller had: the
@@ -240,58 +275,41 @@ func afterFork()
 //go:linkname afterForkInChild syscall.runtime_AfterForkInChild
 func afterForkInChild()
 
-// spawn is the fork. The child does not share the parent's memory: only that
-// makes it safe without assembly. In it nothing may be allocated, no stack may
-// grow and no lock be taken: it makes raw system calls on what img holds.
+// spawn makes the steps of img. The first is the fork, from which two return.
+//
+// A vforked child runs on its parent's stack and overwrites what lies below
+// this frame, in particular the return address that the parent still needs to
+// come back from its own system call. Package syscall solves that in assembly.
+// Here all system calls of the child are made from one place in the code: what
+// the child leaves on the stack is, to the byte that matters, what the parent
+// left there. So there must be one RawSyscall6 in this function and no more,
+// and all that must survive it is in img, not in variables.
+//
+// In the child nothing may be allocated, no stack may grow, no lock be taken.
 //
 //go:noinline
 //go:norace
 func spawn(img *image) (pid uintptr, errno unix.Errno) {
-	var (
-		i      uint32
-		e      syscall.Errno
-		result uintptr
-		st     *step
-	)
-	const write, exit = unix.SYS_WRITE, unix.SYS_EXIT_GROUP
 	beforeFork()
-	pid, _, e = syscall.RawSyscall6(unix.SYS_CLONE, img.flags, 0, uintptr(unsafe.Pointer(&img.pidfd)), 0, 0, 0)
-	if e != 0 || pid != 0 {
-		afterFork()
-		return pid, e
-	}
-	afterForkInChild()
-
-	for i = 0; int(i) < len(img.steps); i++ {
-		st = &img.steps[i]
-		_, _, e = syscall.RawSyscall6(st.nr, st.args[0], st.args[1], st.args[2], st.args[3], st.args[4], 0)
-		if e != 0 {
-			goto fail
-		}
-	}
-	// If the supervisor dies while the cell is too young to have a guard, the
-	// program dies with it. The signal comes when the forking thread ends, and
-	// the Go runtime ends none but locked ones. A change of user clears it: set after.
-	syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
-	i = stepDir
-	if _, _, e = syscall.RawSyscall(unix.SYS_CHDIR, uintptr(unsafe.Pointer(img.dir)), 0, 0); e != 0 {
-		goto fail
-	}
-	i = stepFilter
-	result, _, e = syscall.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
-		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, uintptr(unsafe.Pointer(&img.fprog)))
-	if e != 0 {
-		goto fail
-	}
-	img.message[0], img.message[1] = stepListener, uint32(result)
-	syscall.RawSyscall(write, img.report, uintptr(unsafe.Pointer(&img.message)), messageSize)
-	i = stepExec
-	_, _, e = syscall.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(img.path)), uintptr(unsafe.Pointer(&img.argv[0])), uintptr(unsafe.Pointer(&img.envv[0])))
-
-fail:
-	img.message[0], img.message[1] = i, uint32(e)
-	syscall.RawSyscall(write, img.report, uintptr(unsafe.Pointer(&img.message)), messageSize)
 	for {
-		syscall.RawSyscall(exit, 125, 0, 0)
+		st := &img.steps[img.at]
+		result, _, e := syscall.RawSyscall6(st.nr, st.args[0], st.args[1], st.args[2], st.args[3], st.args[4], 0)
+		switch {
+		case img.at == 0 && result == 0 && e == 0: // the child begins
+			afterForkInChild()
+		case img.at == 0, img.at == img.exec && e == 0, img.at == img.exit:
+			// The parent: of a copy, or of a child that has executed the program
+			// or ended. A child never returns from these two.
+			afterFork()
+			return result, e
+		case e != 0 && img.at < img.failure:
+			img.failed, img.errno = img.at, uint32(e)
+			img.message[0], img.message[1] = uint32(img.at), uint32(e)
+			img.at = img.failure - 1
+		case img.at == img.filter:
+			img.listener = uint32(result)
+			img.message[0], img.message[1] = uint32(img.at), uint32(result)
+		}
+		img.at++
 	}
 }
