@@ -91,7 +91,7 @@ func TestManyProcesses(t *testing.T) {
 func TestKilledWriters(t *testing.T) {
 	l := newLedger(t)
 	said := 0
-	for round := range 40 {
+	for round := range 25 {
 		c := writerCommand(l.Path(), 0)
 		out, err := c.StdoutPipe()
 		if err != nil {
@@ -127,9 +127,9 @@ func TestKilledWriters(t *testing.T) {
 
 // afterPowerCut checks that a ledger whose file holds b accepts an append and is
 // valid then, with nothing of b gone.
-func afterPowerCut(t *testing.T, b []byte, what string) {
+func afterPowerCut(t *testing.T, dir string, b []byte, what string) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "ledger")
+	path := filepath.Join(dir, "cut")
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -165,34 +165,34 @@ func lastLines(b []byte, n int) int {
 }
 
 func TestPowerCutAtEachByte(t *testing.T) {
-	l := newLedger(t)
+	l, dir := newLedger(t), t.TempDir()
 	fill(t, l, testKey(1))
 	b := content(t, l)
 	for cut := lastLines(b, 4); cut <= len(b); cut++ {
-		afterPowerCut(t, b[:cut], fmt.Sprintf("cut at %d", cut))
+		afterPowerCut(t, dir, b[:cut], fmt.Sprintf("cut at %d", cut))
 	}
 }
 
 func TestPowerCutLeavesZeroes(t *testing.T) {
-	l := newLedger(t)
+	l, dir := newLedger(t), t.TempDir()
 	fill(t, l, testKey(1))
 	b := content(t, l)
 	for from := lastLines(b, 2); from < len(b); from += 3 {
 		z := append(bytes.Clone(b[:from]), make([]byte, len(b)-from)...)
-		afterPowerCut(t, z, fmt.Sprintf("zeroes from %d", from))
+		afterPowerCut(t, dir, z, fmt.Sprintf("zeroes from %d", from))
 		z[len(z)-1] = '\n'
-		afterPowerCut(t, z, fmt.Sprintf("zeroes from %d to the newline", from))
+		afterPowerCut(t, dir, z, fmt.Sprintf("zeroes from %d to the newline", from))
 	}
-	afterPowerCut(t, append(bytes.Clone(b), make([]byte, 40<<10)...), "ten pages of zeroes")
-	afterPowerCut(t, make([]byte, 100), "nothing but zeroes")
+	afterPowerCut(t, dir, append(bytes.Clone(b), make([]byte, 40<<10)...), "ten pages of zeroes")
+	afterPowerCut(t, dir, make([]byte, 100), "nothing but zeroes")
 }
 
 func TestPowerCutWhileClosingOff(t *testing.T) {
-	l := newLedger(t)
+	l, dir := newLedger(t), t.TempDir()
 	fill(t, l, testKey(1))
 	b := content(t, l)
 	start := lastLines(b, 1)
-	for _, first := range []int{start + 1, start + 60, len(b) - 100, len(b) - 2, len(b) - 1} {
+	for _, first := range []int{start + 1, len(b) - 100, len(b) - 1} {
 		path := filepath.Join(t.TempDir(), "ledger")
 		if err := os.WriteFile(path, b[:first], 0o600); err != nil {
 			t.Fatal(err)
@@ -200,7 +200,7 @@ func TestPowerCutWhileClosingOff(t *testing.T) {
 		mustAppend(t, Open(path), "start", Text("args", `x"}`))
 		twice := content(t, Open(path))
 		for cut := first; cut <= len(twice); cut++ {
-			afterPowerCut(t, twice[:cut], fmt.Sprintf("cut at %d, then at %d", first, cut))
+			afterPowerCut(t, dir, twice[:cut], fmt.Sprintf("cut at %d, then at %d", first, cut))
 		}
 	}
 }
