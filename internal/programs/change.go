@@ -52,7 +52,7 @@ func (in intent) encode() string {
 
 func parseIntent(b []byte) (intent, error) {
 	f := strings.Split(string(b), "\n")
-	if len(f) != 10 || f[0] != intentMagic || f[8] != "end" {
+	if len(f) != 10 || f[0] != intentMagic || f[8] != "end" || f[9] != "" {
 		return intent{}, fmt.Errorf("intent: %w", ErrDamaged)
 	}
 	in := intent{op: f[1], name: f[2], title: f[3], version: f[4],

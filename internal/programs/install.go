@@ -117,54 +117,10 @@ func admit(root *hier.Root, head *npk.Head, all []*Installed) (*view.View, error
 // install does all of an installation. committed says that from here on it can
 // only be completed.
 func (c *change) install(ctx context.Context, in *npk.Reader, u *unpacker, v *view.View) (committed bool, err error) {
-	// 3. The trees, in staging. Files that the store has are linked, others made.
-	c.opt.at("unpack")
-	framed := make(chan error, 1)
-	go func() { framed <- frameView(v, c.path("view")) }()
-	err = u.run(ctx, in, c.path("program"), c.opt)
-	if err := errors.Join(err, <-framed); err != nil {
+	if err := c.stage(ctx, in, u, v); err != nil {
 		return false, err
 	}
-	// The disk can begin with the files while the view is made. What this sync
-	// does not reach, or an error that it meets, the one in step 4 does.
-	early := make(chan error, 1)
-	go func() { early <- c.syncAll() }()
-	c.opt.at("view")
-	err = linkView(v, c.path("view"), c.path("program"), c.root)
-	if err == nil {
-		c.opt.at("record")
-		err = c.writeRecord(in.Head(), u)
-	}
-	// 4. All of it to the disk, before any of it gets a name that means that it
-	// is whole: a blob's name is trusted for ever.
-	c.opt.at("sync")
-	if err := errors.Join(err, <-early); err != nil {
-		return false, err
-	}
-	if err := c.syncAll(); err != nil {
-		return false, err
-	}
-	c.opt.at("blobs")
-	if err := u.adopt(c.path("program"), c.opt.step); err != nil {
-		return false, err
-	}
-	// 5. Into place. Nobody looks there before the record exists.
-	for _, mv := range []struct{ name, rel string }{
-		{"program", "Programs/" + c.in.title + "/" + c.in.version},
-		{"view", "System/Views/" + c.in.title + "/" + c.in.version},
-		{"index", store.IndexRel(c.in.name, c.in.version)},
-	} {
-		c.opt.at("move " + mv.name)
-		if err := c.move(mv.name, mv.rel); err != nil {
-			return false, err
-		}
-	}
-	if err := c.root.Make("Nexus/packages/" + c.in.name); err != nil {
-		return false, err
-	}
-	// 6. The names to the disk, before the record says that they exist.
-	c.opt.at("sync names")
-	if err := c.syncAll(); err != nil {
+	if err := c.place(u); err != nil {
 		return false, err
 	}
 	// 7. The commit.
@@ -182,6 +138,60 @@ func (c *change) install(ctx context.Context, in *npk.Reader, u *unpacker, v *vi
 		return true, err
 	}
 	return true, c.finishInstall()
+}
+
+// stage makes everything in staging and brings it to the disk.
+func (c *change) stage(ctx context.Context, in *npk.Reader, u *unpacker, v *view.View) error {
+	// 3. The trees. Files that the store has are linked, others made.
+	c.opt.at("unpack")
+	framed := make(chan error, 1)
+	go func() { framed <- frameView(v, c.path("view")) }()
+	err := u.run(ctx, in, c.path("program"), c.opt)
+	if err := errors.Join(err, <-framed); err != nil {
+		return err
+	}
+	// The disk can begin with the files while the view is made. What this sync
+	// does not reach, or an error that it meets, the one in step 4 does.
+	early := make(chan error, 1)
+	go func() { early <- c.syncAll() }()
+	c.opt.at("view")
+	err = linkView(v, c.path("view"), c.path("program"), c.root)
+	if err == nil {
+		c.opt.at("record")
+		err = c.writeRecord(in.Head(), u)
+	}
+	// 4. All of it to the disk, before any of it gets a name that means that it
+	// is whole: a blob's name is trusted for ever.
+	c.opt.at("sync")
+	if err := errors.Join(err, <-early); err != nil {
+		return err
+	}
+	return c.syncAll()
+}
+
+// place gives what is staged its names, all but the record.
+func (c *change) place(u *unpacker) error {
+	c.opt.at("blobs")
+	if err := u.adopt(c.path("program"), c.opt); err != nil {
+		return err
+	}
+	// 5. Into place. Nobody looks there before the record exists.
+	for _, mv := range []struct{ name, rel string }{
+		{"program", "Programs/" + c.in.title + "/" + c.in.version},
+		{"view", "System/Views/" + c.in.title + "/" + c.in.version},
+		{"index", store.IndexRel(c.in.name, c.in.version)},
+	} {
+		c.opt.at("move " + mv.name)
+		if err := c.move(mv.name, mv.rel); err != nil {
+			return err
+		}
+	}
+	if err := c.root.Make("Nexus/packages/" + c.in.name); err != nil {
+		return err
+	}
+	// 6. The names to the disk, before the record says that they exist.
+	c.opt.at("sync names")
+	return c.syncAll()
 }
 
 // writeRecord writes the record and the chunk index, in staging.

@@ -21,8 +21,8 @@ import (
 // unpacker turns a package into its tree below Programs. It is made for one
 // package and used once.
 //
-// Frames are decoded by as many workers as there are processors; at most two
-// frames a worker are in memory. A worker writes the chunks of its frame to
+// Frames are decoded by as many workers as there are processors; two more are in
+// memory, one that waits and one that is being read. A worker writes the chunks of its frame to
 // every file that has them, in whatever order frames get done. A file's bytes
 // are hashed in order, from memory where its chunks come in order, else read
 // back; it is finished when its hash is right.
@@ -224,7 +224,7 @@ func (u *unpacker) frames(ctx context.Context, in *npk.Reader, opt *Options) err
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	workers := runtime.GOMAXPROCS(0)
-	queue := make(chan *npk.Frame, workers)
+	queue := make(chan *npk.Frame, 1)
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {
@@ -286,22 +286,22 @@ func (u *unpacker) feed(ctx context.Context, in *npk.Reader, queue chan<- *npk.F
 
 // adopt gives the new files of the finished tree dir, which are on the disk,
 // their names in the store, and the loaders theirs.
-func (u *unpacker) adopt(dir string, step func(string)) error {
+func (u *unpacker) adopt(dir string, opt *Options) error {
 	dst, err := openPath(dir)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(dst) // a path descriptor has nothing to flush
-	if step != nil {
-		step("half the blobs")
-	}
 	workers := runtime.GOMAXPROCS(0)
 	errs := make([]error, workers)
 	var wg sync.WaitGroup
 	for w := range workers {
 		part := u.contents[len(u.contents)*w/workers : len(u.contents)*(w+1)/workers]
 		wg.Go(func() {
-			for _, c := range part {
+			for i, c := range part {
+				if w == 0 && i == len(part)/2 {
+					opt.at("half the blobs")
+				}
 				if c.have {
 					continue
 				}
