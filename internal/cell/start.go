@@ -32,6 +32,9 @@ func (e *ExecError) Unwrap() error { return e.Err }
 //  8. the listener serves.
 func (c *cell) start() error {
 	c.started = time.Now()
+	if err := placeRoot(c.Plan.Prefix, PackageFD); err != nil {
+		return err
+	}
 	c.ledger = ledger.Open(c.Root.Ledger())
 	if err := c.state.describe(c.Plan.Package, c.Plan.Version, c.command.Name, c.started); err != nil {
 		return err
@@ -58,6 +61,26 @@ func (c *cell) start() error {
 	}
 	if err != nil {
 		return err
+	}
+	return nil
+}
+
+// PackageFD is the number at which every program of a cell finds a path
+// descriptor of its package's directory. Programs with paths compiled in that no
+// variable moves reach their files by /proc/self/fd/40/… (package graft puts
+// that there). Numbers from 64 on would make the kernel wait for all processors
+// when it grows the table of a process with threads.
+const PackageFD = 40
+
+// placeRoot opens dir as a path and leaves it, open across exec, at number fd.
+func placeRoot(dir string, fd int) error {
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", dir, err)
+	}
+	defer unix.Close(root)
+	if err := unix.Dup3(root, fd, 0); err != nil {
+		return fmt.Errorf("put %s at descriptor %d: %w", dir, fd, err)
 	}
 	return nil
 }

@@ -159,7 +159,8 @@ func (g *grafting) arch() string {
 //   - INET if one of them looks up names of hosts, one of the package's own
 //     connects, or is linked with a library for network protocols.
 //
-// What a statically linked program does cannot be seen; a note says so.
+// What a statically linked program does cannot be seen: it is given EXEC, which
+// adds no right to anything outside of the cell, and a note says so.
 func (g *grafting) propose() {
 	p := capability.Stdio | capability.Rpath | capability.Wpath
 	for _, f := range g.elves.files {
@@ -184,7 +185,8 @@ func (g *grafting) propose() {
 		case f == nil:
 			p |= capability.Exec // a script: its interpreter starts programs
 		case f.interp == "":
-			g.tree.notes.add("statically linked: what it does cannot be seen; add INET or EXEC to its pledge if it needs them", c.Name)
+			p |= capability.Exec
+			g.tree.notes.add("statically linked: what it does cannot be seen; add INET to its pledge if it needs it, take EXEC away if it does not", c.Name)
 		}
 	}
 	g.recipe.Pledge = p
