@@ -65,10 +65,8 @@ func run(nip, fixtures string, rounds int, limit float64) error {
 	}
 	list := s.contenders()
 	for i := range list {
-		for range 3 { // plan computed, caches warm
-			if _, list[i].err = once(list[i].argv, list[i].env); list[i].err != nil {
-				break
-			}
+		for n := 0; n < 3 && list[i].err == nil; n++ { // plan computed, caches warm
+			_, list[i].err = once(list[i].argv, list[i].env)
 		}
 	}
 	debug.SetGCPercent(-1) // no pauses of ours in the figures
@@ -161,7 +159,10 @@ func print(list []contender) error {
 }
 
 // stage is a root with the program installed, and what the peers need.
-type stage struct{ nip, fixtures, base, root string }
+type stage struct {
+	nip, fixtures, base, root string
+	bundle                    error // why runc has nothing to run
+}
 
 func newStage(nip, fixtures, base string) (*stage, error) {
 	var err error
@@ -171,7 +172,7 @@ func newStage(nip, fixtures, base string) (*stage, error) {
 	if fixtures, err = filepath.Abs(fixtures); err != nil {
 		return nil, err
 	}
-	s := &stage{nip, fixtures, base, filepath.Join(base, "root")}
+	s := &stage{nip: nip, fixtures: fixtures, base: base, root: filepath.Join(base, "root")}
 	for _, dir := range []string{"view", "home"} {
 		if err := os.Mkdir(filepath.Join(base, dir), 0o755); err != nil {
 			return nil, err
@@ -185,7 +186,8 @@ func newStage(nip, fixtures, base string) (*stage, error) {
 			return nil, err
 		}
 	}
-	return s, s.makeBundle()
+	s.bundle = s.makeBundle()
+	return s, nil
 }
 
 // install packs a fixture as a package and installs it.
@@ -224,8 +226,7 @@ func (s *stage) contenders() []contender {
 		return found
 	}
 	env := os.Environ()
-	id := 0
-	runc := []string{path("runc"), "--root", filepath.Join(s.base, "runc"), "run", "--bundle", filepath.Join(s.base, "bundle"), fmt.Sprintf("nip-bench-%d-%d", os.Getpid(), id)}
+	runc := []string{path("runc"), "--root", filepath.Join(s.base, "runc"), "run", "--bundle", filepath.Join(s.base, "bundle"), fmt.Sprintf("nip-bench-%d", os.Getpid())}
 	view := filepath.Join(s.base, "view")
 	return []contender{
 		{name: plain, argv: []string{program}, env: env, every: 1},
@@ -235,7 +236,7 @@ func (s *stage) contenders() []contender {
 			"--bind", filepath.Join(s.base, "home"), "/home", "--tmpfs", "/tmp", "/view/true"}, env: env, every: 1},
 		{name: lean, argv: []string{path("bwrap"), "--unshare-all", "--proc", "/proc", "--dev", "/dev", "--ro-bind", view, "/view", "/view/true"}, env: env, every: 1},
 		{name: "landrun-like: Landlock, executes itself again", argv: []string{filepath.Join(s.fixtures, "landrunlike"), view, program}, env: env, every: 1},
-		{name: "runc run, bundle with the program alone", argv: runc, env: env, every: 5},
+		{name: "runc run, bundle with the program alone", argv: runc, env: env, every: 5, err: s.bundle},
 	}
 }
 

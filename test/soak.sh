@@ -1,0 +1,18 @@
+#!/bin/sh
+# Fuzzes every fuzz target for a while each (the first argument, 60s if there is
+# none), and runs the tests that race against time again and again.
+set -eu
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/go/bin:/usr/sbin:/sbin
+export PATH CGO_ENABLED=0
+each=${1:-60s}
+
+test/setup.sh
+for dir in $(grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' cmd internal | xargs -n 1 dirname | sort -u); do
+	for target in $(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go | cut -d ' ' -f 2 | sort -u); do
+		echo "== $dir $target, $each"
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$each" "./$dir"
+	done
+done
+echo "== races against cells that outlive their supervisor"
+go test -count=20 -timeout=60m -run 'TestOutliving|TestProcesses|TestFiles/turn' ./test/escape
