@@ -82,68 +82,79 @@ type Command struct {
 
 // Encode returns the file's bytes.
 func (p *Plan) Encode() []byte {
-	b := make([]byte, headSize, 16<<10)
-	copy(b, Magic)
-	num := func(n uint64) { b = binary.AppendUvarint(b, n) }
-	str := func(s string) { num(uint64(len(s))); b = append(b, s...) }
-	flag := func(f bool) {
-		if f {
-			num(1)
-		} else {
-			num(0)
-		}
-	}
-	strs := func(list []string) {
-		num(uint64(len(list)))
-		for _, s := range list {
-			str(s)
-		}
-	}
-	unveils := func(list []capability.Unveil) {
-		num(uint64(len(list)))
-		for _, u := range list {
-			str(u.Path)
-			num(uint64(u.Rights))
-		}
-	}
-	num(uint64(len(p.Stamps)))
+	b := append(make(encoder, 0, 16<<10), Magic...)
+	b = b[:headSize]
+	b.num(uint64(len(p.Stamps)))
 	for _, s := range p.Stamps {
-		str(s.Path)
-		num(s.Inode)
-		num(uint64(s.Size))
-		num(uint64(s.MTime))
-		str(s.Target)
+		b.str(s.Path)
+		b.num(s.Inode)
+		b.num(uint64(s.Size))
+		b.num(uint64(s.MTime))
+		b.str(s.Target)
 	}
 	for _, s := range []string{p.Kernel, p.Package, p.Version, p.Title, p.Root, p.View, p.Prefix, p.Data} {
-		str(s)
+		b.str(s)
 	}
-	num(uint64(p.Pledge))
-	num(uint64(p.Ceiling))
-	unveils(p.Caps)
-	flag(p.Capped)
-	unveils(p.Unveil)
-	str(p.Budget.Spectrum)
+	b.num(uint64(p.Pledge))
+	b.num(uint64(p.Ceiling))
+	b.unveils(p.Caps)
+	b.flag(p.Capped)
+	b.unveils(p.Unveil)
+	b.str(p.Budget.Spectrum)
 	for _, n := range []int64{p.Budget.Memory, int64(p.Budget.Fibers), int64(p.Budget.CPU), p.Budget.Disk, p.Budget.IO} {
-		num(uint64(n))
+		b.num(uint64(n))
 	}
-	num(uint64(len(p.Rules)))
+	b.num(uint64(len(p.Rules)))
 	for _, r := range p.Rules {
-		str(r.Path)
-		num(r.Access)
-		flag(r.Optional)
+		b.str(r.Path)
+		b.num(r.Access)
+		b.flag(r.Optional)
 	}
-	str(string(p.Filter))
-	strs(p.Env)
-	num(uint64(len(p.Commands)))
+	b.str(string(p.Filter))
+	b.strs(p.Env)
+	b.num(uint64(len(p.Commands)))
 	for _, c := range p.Commands {
-		str(c.Name)
-		str(c.Path)
-		strs(c.Args)
+		b.str(c.Name)
+		b.str(c.Path)
+		b.strs(c.Args)
 	}
-	num(uint64(p.Default + 1))
+	b.num(uint64(p.Default + 1))
 	sum := cid.Sum(b[headSize:])
 	copy(b[len(Magic):], sum[:])
 	return b
+}
+
+// encoder appends the pieces of which the file consists.
+type encoder []byte
+
+func (e *encoder) num(n uint64) { *e = binary.AppendUvarint(*e, n) }
+
+func (e *encoder) str(s string) {
+	e.num(uint64(len(s)))
+	*e = append(*e, s...)
+}
+
+func (e *encoder) flag(f bool) {
+	if f {
+		e.num(1)
+	} else {
+		e.num(0)
+	}
+}
+
+func (e *encoder) strs(list []string) {
+	e.num(uint64(len(list)))
+	for _, s := range list {
+		e.str(s)
+	}
+}
+
+func (e *encoder) unveils(list []capability.Unveil) {
+	e.num(uint64(len(list)))
+	for _, u := range list {
+		e.str(u.Path)
+		e.num(uint64(u.Rights))
+	}
 }
 
 // Decode reads what Encode wrote. Strings share memory with a copy of b. The

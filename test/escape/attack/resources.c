@@ -8,11 +8,13 @@
 #include <sys/wait.h>
 #include <time.h>
 
-/* descriptors FIRST: done if any descriptor from FIRST on is open. */
+/* descriptors FIRST [EXCEPT]: done if any descriptor from FIRST on is open, but for EXCEPT. */
 static int descriptors(int argc, char **argv)
 {
+	int except = argc > 2 ? (int)number(argv[2]) : -1;
+
 	for (int fd = (int)number(argument(argc, argv, 1)); fd < 1024; fd++)
-		if (fcntl(fd, F_GETFD) >= 0)
+		if (fd != except && fcntl(fd, F_GETFD) >= 0)
 			return done("descriptor %d is open", fd);
 	return refused("every descriptor");
 }
