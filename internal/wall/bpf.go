@@ -2,6 +2,7 @@ package wall
 
 import (
 	"encoding/binary"
+	"slices"
 	"sort"
 )
 
@@ -20,15 +21,18 @@ const (
 func Errno(e uint16) Verdict { return Verdict(0x00050000 | uint32(e)) }
 
 // test compares the low 32 bits of one argument, which is all that the kernel
-// reads of an int: whether (arg & mask) is one of the values, or none of them
-// where not is set. With high it looks at the upper 32 bits instead, for
+// reads of an int: whether (arg & mask) lies in one of the spans, or in none of
+// them where not is set. With high it looks at the upper 32 bits instead, for
 // pointers.
 type test struct {
 	arg       uint8
 	high, not bool
 	mask      uint32
-	values    []uint32
+	values    []span
 }
+
+// span is a range of values, both ends included.
+type span struct{ from, to uint32 }
 
 // clause is a verdict for a call when all tests hold. Of a call's clauses the
 // first that holds decides.
@@ -64,6 +68,7 @@ const (
 	opJa   = 0x05 // BPF_JMP | BPF_JA
 	opJeq  = 0x15 // BPF_JMP | BPF_JEQ | BPF_K
 	opJge  = 0x35 // BPF_JMP | BPF_JGE | BPF_K
+	opJgt  = 0x25 // BPF_JMP | BPF_JGT | BPF_K
 	opRet  = 0x06 // BPF_RET | BPF_K
 )
 
@@ -76,11 +81,11 @@ func assemble(a Arch, calls map[uint32][]clause, otherwise Verdict) Filter {
 	}
 	sort.Slice(nrs, func(i, j int) bool { return nrs[i] < nrs[j] })
 
-	// Leaves in order of numbers: from start on, code decides. Neighbours with
-	// the same plain verdict are one leaf.
+	// Leaves in order of numbers: from start on, code decides. Neighbours that
+	// are decided alike are one leaf.
 	var leaves []leaf
 	add := func(start uint32, code Filter) {
-		if n := len(leaves); n > 0 && len(code) == 1 && len(leaves[n-1].code) == 1 && leaves[n-1].code[0] == code[0] {
+		if n := len(leaves); n > 0 && slices.Equal(leaves[n-1].code, code) {
 			return
 		}
 		leaves = append(leaves, leaf{start, code})
@@ -142,11 +147,7 @@ func clauses(list []clause, otherwise Verdict) Filter {
 // It is short: the jumps are in reach.
 func conjunction(c clause) Filter {
 	var p Filter
-	type jump struct {
-		at  int
-		not bool
-	}
-	var out []jump // conditional jumps whose failing side leaves
+	var leave []jump // sides of jumps on which the conjunction fails
 	for _, t := range c.tests {
 		offset := uint32(dataArgs) + 8*uint32(t.arg)
 		if t.high {
@@ -156,27 +157,47 @@ func conjunction(c clause) Filter {
 		if t.mask != ^uint32(0) {
 			p = append(p, Instruction{Code: opAnd, K: t.mask})
 		}
-		for i, v := range t.values {
-			last := i == len(t.values)-1
-			if t.not || last {
-				out = append(out, jump{len(p), t.not})
+		var hit, miss []jump
+		for _, v := range t.values {
+			land(p, miss) // what is not in one span may be in the next
+			miss = nil
+			if v.from != v.to {
+				miss = append(miss, jump{len(p), false})
+				p = append(p, Instruction{Code: opJge, K: v.from})
+				miss, hit = append(miss, jump{len(p), true}), append(hit, jump{len(p), false})
+				p = append(p, Instruction{Code: opJgt, K: v.to})
+				continue
 			}
-			in := Instruction{Code: opJeq, K: v}
-			if !t.not && !last {
-				in.Jt = uint8(len(t.values) - 1 - i) // found: on behind the last value
-			}
-			p = append(p, in)
+			hit, miss = append(hit, jump{len(p), true}), append(miss, jump{len(p), false})
+			p = append(p, Instruction{Code: opJeq, K: v.from})
 		}
+		if t.not {
+			hit, miss = miss, hit
+		}
+		land(p, hit)
+		leave = append(leave, miss...)
 	}
 	p = append(p, ret(c.verdict))
-	for _, j := range out {
-		if d := uint8(len(p) - j.at - 1); j.not {
+	land(p, leave)
+	return p
+}
+
+// jump is one side of a conditional jump: where it stands, and whether the side
+// is the one taken when its comparison holds.
+type jump struct {
+	at    int
+	taken bool
+}
+
+// land makes the jumps lead to the end of p.
+func land(p Filter, jumps []jump) {
+	for _, j := range jumps {
+		if d := uint8(len(p) - j.at - 1); j.taken {
 			p[j.at].Jt = d
 		} else {
 			p[j.at].Jf = d
 		}
 	}
-	return p
 }
 
 func ret(v Verdict) Instruction { return Instruction{Code: opRet, K: uint32(v)} }
