@@ -76,7 +76,9 @@ func (a *app) remove(c *cobra.Command, r *hier.Root, name string, f removeFlags)
 		}
 	}
 	done, err := programs.Remove(c.Context(), r, name, programs.RemoveOptions{
-		Options: programs.Options{Running: running(r)},
+		Options: programs.Options{
+			Running: running(r), Leftovers: func(name string) error { return cell.Forget(r, name) },
+		},
 		Version: f.version, Purge: f.purge, Force: f.force,
 	})
 	if err != nil {

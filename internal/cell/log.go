@@ -106,3 +106,24 @@ func LastFiber(root *hier.Root, pkg string) (string, error) {
 	}
 	return fiber, nil
 }
+
+// Forget takes away what ended cells of a package left: directories of crashed
+// ones, and logs. The ledger keeps its records.
+func Forget(root *hier.Root, pkg string) error {
+	if _, err := Recover(root); err != nil {
+		return err
+	}
+	err := ledger.Open(root.Ledger()).Read(func(r ledger.Record) error {
+		if r.Kind != "start" || r.Field("package") != pkg {
+			return nil
+		}
+		if err := os.Remove(root.Log(r.Field("fiber"))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove a log: %w", err)
+		}
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
