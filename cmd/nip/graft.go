@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nipcells/cmd/nip/run"
 	"nipcells/internal/capability"
 	"nipcells/internal/graft"
 	"nipcells/internal/npk"
@@ -76,6 +77,7 @@ func (a *app) graft(c *cobra.Command, f graftFlags) error {
 	}()
 	p := a.progress()
 	f.options.Progress = p.update
+	f.options.Tool = []string{"/proc/self/exe", run.ToolVerb}
 	res, err := graft.Graft(c.Context(), f.options)
 	p.done()
 	if err != nil {

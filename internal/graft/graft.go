@@ -34,6 +34,9 @@ type Options struct {
 	Cache   string   // downloads; "": DefaultCache
 	Keep    bool     // keep documentation, headers, static libraries
 	With    []string // Debian packages to add
+	// Tool is the command that runs a package's own programs in a cell: the
+	// staging directory and the program's arguments are added to it (cell.Tool).
+	Tool []string
 
 	// Progress, unless nil, is told what is being done and how far it is;
 	// total is 0 where it is not known. It is called from one goroutine.

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"nipcells/internal/cell"
 	"nipcells/internal/elfimage"
 	"nipcells/internal/npk"
 )
@@ -84,9 +86,23 @@ func staticProgram(t *testing.T) string {
 	return name
 }
 
+// TestMain lets the test program run a package's own programs in cells, as nip
+// does.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 3 && os.Args[1] == "tool-cell" {
+		status, err := cell.Tool(os.Args[2], os.Args[3:], func(line string) { fmt.Fprintln(os.Stderr, line) })
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			status = cell.ExitStatus(err)
+		}
+		os.Exit(status)
+	}
+	os.Exit(m.Run())
+}
+
 func graftAll(t *testing.T, o Options) *Result {
 	t.Helper()
-	o.Work = t.TempDir()
+	o.Work, o.Tool = t.TempDir(), []string{os.Args[0], "tool-cell"}
 	r, err := Graft(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,10 +17,15 @@ import (
 // packages takes minutes.
 const toolTimeout = 30 * time.Minute
 
+// ErrNoTool reports that Options.Tool is missing though a package's own program
+// has to run.
+var ErrNoTool = errors.New("nothing to run a package's own programs with")
+
 // runTool runs a program of the tree, argv[0] being its path in the tree, with
 // the tree's own loader and libraries and a clean environment. In the other
 // arguments {tree} stands for the staging directory. It returns the program's
-// standard output. All of a package's own code that graft ever runs runs here.
+// standard output. All of a package's own code that graft ever runs runs here,
+// in a cell that sees the tree and nothing else (Options.Tool).
 func (g *grafting) runTool(ctx context.Context, env []string, argv ...string) ([]byte, error) {
 	real, ok := g.tree.resolve(argv[0])
 	if !ok {
@@ -40,8 +46,12 @@ func (g *grafting) runTool(ctx context.Context, env []string, argv ...string) ([
 	}
 	ctx, cancel := context.WithTimeout(ctx, toolTimeout)
 	defer cancel()
+	if len(g.Tool) == 0 {
+		return nil, fmt.Errorf("run %s: %w", argv[0], ErrNoTool)
+	}
+	line = append(append(slices.Clone(g.Tool), g.tree.dir), line...)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
-	cmd.Dir = g.tree.dir
+	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + filepath.Join(g.tree.dir, "bin"), "HOME=" + filepath.Dir(g.tree.dir), "LC_ALL=C.UTF-8",
 		"SOURCE_DATE_EPOCH=" + fmt.Sprint(sourceTime().Unix()), "XDG_DATA_DIRS=" + filepath.Join(g.tree.dir, "share")}
 	for _, e := range env {

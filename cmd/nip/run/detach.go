@@ -18,6 +18,7 @@ import (
 const (
 	guardVerb    = "supervisor-guard"
 	detachedVerb = "detached-run"
+	ToolVerb     = "tool-cell" // TREE PROGRAM [ARGUMENTS]: see cell.Tool
 )
 
 // announceFD is the descriptor on which a detached supervisor says how its
@@ -122,4 +123,17 @@ func guardMain(args []string) int {
 		return Failed
 	}
 	return 0
+}
+
+// toolMain runs a program of a tree that is being grafted.
+func toolMain(args []string) int {
+	if len(args) < 2 {
+		return Failed
+	}
+	status, err := cell.Tool(args[0], args[1:], reportTo(os.Stderr))
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "nip: %v\n", err)
+		return cell.ExitStatus(err)
+	}
+	return status
 }

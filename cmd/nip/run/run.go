@@ -43,6 +43,8 @@ func (p Program) Main(args []string) (status int, ok bool) {
 			return guardMain(args[1:]), true
 		case detachedVerb:
 			return p.detachedMain(args[1:]), true
+		case ToolVerb:
+			return toolMain(args[1:]), true
 		}
 	}
 	return 0, false
