@@ -55,7 +55,7 @@ func (w *worker) frame(ctx context.Context, f *npk.Frame) error {
 		for _, t := range w.u.targets[ch.CID] {
 			if t.c.size == int64(ch.Size) {
 				err = w.u.writeWhole(t.c, data[:ch.Size])
-			} else if !w.runs[t.c].has(i, t.chunk) {
+			} else if !w.runs[t.c].has(i, t.chunk) && !t.c.written(t.chunk) {
 				err = w.write(t, f.Chunks[i:], i, data)
 			}
 			if err != nil {
@@ -65,6 +65,15 @@ func (w *worker) frame(ctx context.Context, f *npk.Frame) error {
 		data = data[ch.Size:]
 	}
 	return nil
+}
+
+// written reports whether a chunk of the file is there: an earlier run of the
+// frame put it there, where a file has the same chunks more than once. Only the
+// worker that has the chunk's frame writes it.
+func (c *content) written(chunk int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.made && c.ready[chunk]
 }
 
 // run is a sequence of chunks that a frame and a file have in common, written
