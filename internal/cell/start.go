@@ -26,9 +26,9 @@ func (e *ExecError) Unwrap() error { return e.Err }
 //
 //  3. (root descriptors and the zone belong to native views)
 //  4. the ledger says what is about to run, before it can run;
-//  5. the mark, so that every process of the cell carries it from its first
-//     instruction;
-//  6. the launcher's wall; 7. fork and exec from behind it;
+//  5. the mark, 6. the launcher's wall, 7. the program: the child does these
+//     itself, so that every process of the cell carries the mark from its first
+//     instruction and the supervisor never does;
 //  8. the listener serves.
 func (c *cell) start() error {
 	c.started = time.Now()
@@ -52,17 +52,7 @@ func (c *cell) start() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the reaper of the cell's orphans: %w", err)
 	}
-	if err := wall.SetMark(c.state.id); err != nil {
-		return err
-	}
-	err = c.launch()
-	if e := wall.ClearMark(c.state.id); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	return nil
+	return c.launch()
 }
 
 // PackageFD is the number at which every program of a cell finds a path
@@ -89,8 +79,9 @@ func placeRoot(dir string, fd int) error {
 // (package wall). Without the promise to execute, the filter asks about the
 // very first execve too, and the listener allows it once.
 func (c *cell) launch() error {
+	mark := wall.Mark(c.state.id)
 	spawner := &wall.Spawner{
-		Confinement: c.confinement(), Filter: c.compileFilter(), Asked: !c.pledge.Has(capability.ExecOnly), Path: c.command.Path,
+		Mark: &mark, Confinement: c.confinement(), Filter: c.compileFilter(), Asked: !c.pledge.Has(capability.ExecOnly), Path: c.command.Path,
 		Args: append(append([]string{}, c.command.Args...), c.Args...), Env: c.environment(), Dir: c.cwd,
 	}
 	child, err := spawner.Spawn()

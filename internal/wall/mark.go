@@ -1,10 +1,6 @@
 package wall
 
-import (
-	"fmt"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // The mark of a cell is its RLIMIT_MSGQUEUE: inherited by fork and exec, shed
 // by nobody (the filter refuses to change it), readable from outside with
@@ -19,7 +15,8 @@ const (
 	markHard = 0x20000
 )
 
-// Mark returns the resource limits that say fiber.
+// Mark returns the resource limits that say fiber (see Spawner.Mark). An
+// ordinary user's hard limit must allow at least 0x30000 bytes.
 func Mark(fiber uint32) unix.Rlimit {
 	return unix.Rlimit{Cur: markSoft + uint64(fiber&0xffff), Max: markHard + uint64(fiber>>16)}
 }
@@ -49,24 +46,4 @@ func MarkOf(pid int) (fiber uint32, ok bool) {
 		return 0, false
 	}
 	return FiberOf(l)
-}
-
-// SetMark gives this process the mark of fiber, so that what it forks now
-// inherits it, and forbids core dumps (the host's handler would get the cell's
-// memory). Call ClearMark right after the fork.
-func SetMark(fiber uint32) error {
-	m := Mark(fiber)
-	if err := unix.Prlimit(0, unix.RLIMIT_MSGQUEUE, &m, nil); err != nil {
-		return fmt.Errorf("mark the cell (RLIMIT_MSGQUEUE must allow at least %d): %w", markHard+1<<16, err)
-	}
-	if err := unix.Prlimit(0, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {
-		return fmt.Errorf("forbid core dumps: %w", err)
-	}
-	return nil
-}
-
-// ClearMark takes the mark from this process again. Its hard limit stays: an
-// ordinary user cannot raise one. A soft limit of zero is no mark.
-func ClearMark(fiber uint32) error {
-	return unix.Prlimit(0, unix.RLIMIT_MSGQUEUE, &unix.Rlimit{Max: Mark(fiber).Max}, nil)
 }

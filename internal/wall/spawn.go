@@ -17,6 +17,10 @@ import (
 type Spawner struct {
 	Confinement
 	Filter []byte // from Filter.Bytes
+	// Mark, if not nil, is put on the child before anything else, so that it and
+	// all that it forks can be found (see Mark); it cannot dump core either, as
+	// the host's handler would get the cell's memory.
+	Mark *unix.Rlimit
 	// Asked says that the filter asks the listener about execve, so that the
 	// program starts only when the caller of Spawn answers.
 	Asked bool
@@ -61,6 +65,10 @@ type image struct {
 	path, dir  *byte
 	argv, envv []*byte
 	pidfd      int32
+	// alone is 1 as long as a vforked child uses this memory, then the kernel
+	// writes 0 (CLONE_CHILD_CLEARTID), however the child has left it.
+	alone  uint32
+	noCore unix.Rlimit
 
 	at                          int // the step that is being made
 	filter, exec, failure, exit int // these steps
@@ -118,10 +126,15 @@ func (s *Spawner) Spawn() (*Child, error) {
 // begun finds the listener, or what went wrong.
 func (s *Spawner) begun(c *Child, img *image) error {
 	if !s.Asked {
-		if img.failed != 0 {
-			return s.explain(img, img.failed, img.errno)
+		if img.listener != 0 {
+			c.Listener = int(img.listener)
 		}
-		c.Listener = int(img.listener)
+		switch {
+		case img.failed != 0:
+			return s.explain(img, img.failed, img.errno)
+		case img.at < img.exec:
+			return errEnded // killed on its way
+		}
 		return nil
 	}
 	step, result, err := c.read()
@@ -205,7 +218,11 @@ func (s *Spawner) explain(img *image, step int, result uint32) error {
 // image lays out the steps. report is the writing end of the pipe of an asked
 // start.
 func (s *Spawner) image(report int) (*image, error) {
-	img := &image{script: s.script(), pidfd: -1, asked: s.Asked, fprog: sockFprog{uint16(len(s.Filter) / InstructionSize), &s.Filter[0]}}
+	n := len(s.Filter) / InstructionSize
+	if n == 0 || n > 1<<16-1 || len(s.Filter)%InstructionSize != 0 {
+		return nil, fmt.Errorf("filter of %d bytes: not between 1 and 65535 whole instructions", len(s.Filter))
+	}
+	img := &image{script: s.script(), pidfd: -1, alone: 1, asked: s.Asked, fprog: sockFprog{uint16(n), &s.Filter[0]}}
 	var err error
 	if img.path, err = unix.BytePtrFromString(s.Path); err != nil {
 		return nil, fmt.Errorf("program %q: %w", s.Path, err)
@@ -227,7 +244,7 @@ func (s *Spawner) image(report int) (*image, error) {
 func (img *image) lay(s *Spawner, report uintptr) {
 	flags := unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
 	if !s.Asked {
-		flags |= unix.CLONE_VFORK | unix.CLONE_VM | unix.CLONE_FILES
+		flags |= unix.CLONE_VFORK | unix.CLONE_VM | unix.CLONE_FILES | unix.CLONE_CHILD_CLEARTID
 	}
 	behind := img.steps
 	img.steps = make([]step, 0, len(behind)+8)
@@ -240,7 +257,14 @@ func (img *image) lay(s *Spawner, report uintptr) {
 	message := func() {
 		add("report", unix.SYS_WRITE, report, uintptr(unsafe.Pointer(&img.message)), messageSize)
 	}
-	add("fork", unix.SYS_CLONE, flags, 0, uintptr(unsafe.Pointer(&img.pidfd)))
+	// The fourth and fifth argument are the address to clear and the thread
+	// pointer, in an order that depends on the machine; the latter is not used.
+	alone := uintptr(unsafe.Pointer(&img.alone))
+	add("fork", unix.SYS_CLONE, flags, 0, uintptr(unsafe.Pointer(&img.pidfd)), alone, alone)
+	if s.Mark != nil {
+		add(fmt.Sprintf("mark the cell (RLIMIT_MSGQUEUE must allow at least %d)", markHard+1<<16), unix.SYS_PRLIMIT64, 0, unix.RLIMIT_MSGQUEUE, uintptr(unsafe.Pointer(s.Mark)))
+		add("forbid core dumps", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CORE, uintptr(unsafe.Pointer(&img.noCore)))
+	}
 	img.steps = append(img.steps, behind...)
 	// If the supervisor dies while the cell is too young to have a guard, the
 	// program dies with it. The signal comes when the forking thread ends, and
@@ -285,6 +309,10 @@ func afterForkInChild()
 // left there. So there must be one RawSyscall6 in this function and no more,
 // and all that must survive it is in img, not in variables.
 //
+// The child may be killed at any of its steps. Its parent then comes back with
+// the position that the child had reached, and must not go on from there: what
+// tells the two apart is img.alone, which the kernel clears for the parent.
+//
 // In the child nothing may be allocated, no stack may grow, no lock be taken.
 //
 //go:noinline
@@ -297,9 +325,9 @@ func spawn(img *image) (pid uintptr, errno unix.Errno) {
 		switch {
 		case img.at == 0 && result == 0 && e == 0: // the child begins
 			afterForkInChild()
-		case img.at == 0, img.at == img.exec && e == 0, img.at == img.exit:
-			// The parent: of a copy, or of a child that has executed the program
-			// or ended. A child never returns from these two.
+		case img.at == 0, img.alone == 0:
+			// The parent: of a copy, of nothing, or of a child that has executed
+			// the program or ended.
 			afterFork()
 			return result, e
 		case e != 0 && img.at < img.failure:
