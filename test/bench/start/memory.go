@@ -14,7 +14,7 @@ import (
 // they started sleeps.
 func (s *stage) printMemory() error {
 	fmt.Printf("\n%-48s %8s %8s\n", "memory of the launcher while a program sleeps", "RSS", "PSS")
-	bwrapArgs := []string{"bwrap", "--unshare-all", "--proc", "/proc", "--dev", "/dev", "--ro-bind", s.fixtures, "/view", "/view/attack", "hold"}
+	bwrapArgs := []string{"bwrap", "--die-with-parent", "--unshare-all", "--proc", "/proc", "--dev", "/dev", "--ro-bind", s.fixtures, "/view", "/view/attack", "hold"}
 	if err := s.memoryOf("nip run, supervisor", append([]string{s.nip}, "run", "attack", "hold"), true); err != nil {
 		return err
 	}
