@@ -13,7 +13,8 @@ cleanup() {
 	status=$?
 	trap - EXIT
 	if [ "$(id -u)" = 0 ] && id "$user" >/dev/null 2>&1; then
-		left=$(pgrep -u "$user" || true)
+		# Zombies are done: they wait for their reaper, which may be slow.
+		left=$(ps -u "$user" -o stat=,pid= | awk '$1 !~ /^Z/ { print $2 }' || true)
 		if [ -n "$left" ]; then
 			echo "processes of $user were left behind:" $left >&2
 			# shellcheck disable=SC2086 # a list of pids
