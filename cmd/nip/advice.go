@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"nipcells/cmd/nip/run"
 	"nipcells/internal/capability"
 	"nipcells/internal/cell"
 	"nipcells/internal/graft"
@@ -18,6 +19,7 @@ import (
 	"nipcells/internal/npk"
 	"nipcells/internal/npk/kdl"
 	"nipcells/internal/programs"
+	"nipcells/internal/wall"
 )
 
 // report prints an error in two lines: what failed on what and why, then what to
@@ -96,31 +98,55 @@ func adviceCell(err error) string {
 		return commandAdvice(e)
 	}
 	if e := new(cell.KernelError); errors.As(err, &e) {
-		return fmt.Sprintf("use Linux 6.12 or newer with Landlock; with --allow-degraded the cell would have no %s", strings.Join(e.Lacks, ", no "))
+		return kernelAdvice(e)
 	}
 	if e := new(cell.DescriptorError); errors.As(err, &e) {
-		return fmt.Sprintf("redirect it: nip run … %d</dev/null", e.FD)
+		if e.FD == 0 {
+			return "redirect it: nip run … </dev/null"
+		}
+		return fmt.Sprintf("redirect it: nip run … %d>FILE", e.FD)
 	}
 	if e := new(cell.ExecError); errors.As(err, &e) {
-		return "nip verify shows whether the package is whole; nip doctor whether this host can run cells"
+		return run.ExecAdvice
 	}
-	e := new(cell.UnveilError)
+	if e := new(cell.CwdError); errors.As(err, &e) && errors.Is(err, cell.ErrUnseen) {
+		return "unveil it as well: --unveil " + shellQuote(e.Path+":r")
+	}
+	if e := new(cell.UnveilError); errors.As(err, &e) {
+		return unveilAdvice(err)
+	}
+	if e := new(wall.SpawnError); errors.As(err, &e) && !errors.Is(err, wall.ErrListener) {
+		return "nip doctor shows what this host lacks"
+	}
+	return ""
+}
+
+// kernelAdvice tells no Landlock, without which there is no wall, from one that
+// is too old.
+func kernelAdvice(e *cell.KernelError) string {
+	if e.ABI == 0 {
+		return "boot Linux 6.12 or newer with landlock in its lsm= list; nip doctor shows what this host has"
+	}
+	return fmt.Sprintf("use Linux 6.12 or newer; with --allow-degraded the cell would have no %s", strings.Join(e.Lacks, ", no "))
+}
+
+func unveilAdvice(err error) string {
 	switch {
-	case !errors.As(err, &e):
-		return ""
 	case errors.Is(err, cell.ErrCoversRoot):
 		return "unveil a directory that neither holds the root nor lies in it"
 	case errors.Is(err, cell.ErrPolicy):
 		return "leave it away, or have the host's policy.kdl allow it"
 	case errors.Is(err, fs.ErrNotExist):
 		return "check the path: only what exists can be unveiled"
+	case errors.Is(err, fs.ErrPermission):
+		return "check who owns the path: a cell gets no more than you may reach yourself"
 	}
-	return "unveil it as well: --unveil " + shellQuote(e.Path+":r")
+	return "check the path"
 }
 
 func commandAdvice(e *cell.CommandError) string {
 	if len(e.Have) == 0 {
-		return "it has no commands: it is there for packages that depend on it"
+		return "it is there for packages that depend on it"
 	}
 	var choices []string
 	for _, c := range e.Have {
@@ -145,7 +171,7 @@ func remedies() []remedy {
 		{programs.ErrDamaged, "nip verify shows the damage; remove the package and install it again"},
 		{programs.ErrNotInstalled, "nip list shows what is installed"},
 		{programs.ErrNoEarlier, "nip info PACKAGE shows the installed versions"},
-		{programs.ErrDepends, "install what is missing first"},
+		{programs.ErrDepends, "install what is missing first: nip install FILE"},
 		{programs.ErrNeeded, "remove those first"},
 		{programs.ErrRunning, "nip ps shows the cells; nip stop ends one"},
 		{programs.ErrSpace, space},
@@ -171,6 +197,7 @@ func remedies() []remedy {
 		{cell.ErrNotRoot, "leave --user away, or run nip as root"},
 		{cell.ErrInside, "run it outside: what a cell may do only ever shrinks"},
 		{cell.ErrNoStdio, "add it: --pledge STDIO"},
+		{wall.ErrListener, "another supervisor answers for this process already, as some container managers do: run nip outside of it"},
 		{cell.ErrNoCell, "nip ps shows the cells that run"},
 		{cell.ErrAmbiguous, "give the fiber-id; nip ps shows it"},
 		{ledger.ErrHeadMissing, "compare the head with the one you noted; if it is right, the ledger was tampered with: restore it from a backup"},

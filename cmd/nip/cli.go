@@ -68,7 +68,7 @@ func newRootCommand(a *app) *cobra.Command {
 		Short: "Pack, install, run and remove applications in cells",
 		Long: `Nip runs applications in cells: isolated by capabilities, without namespaces,
 cgroups, a daemon or root. Packages carry all they need; a cell sees its package,
-its own data and what you unveil, and nothing else exists for it.`,
+its own data and what you unveil, and can read, change or run nothing else.`,
 		Example: `  nip graft debian:jq -o jq.npk
   nip install jq.npk
   echo '{"a":1}' | nip run jq .a
@@ -88,6 +88,7 @@ its own data and what you unveil, and nothing else exists for it.`,
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
+	root.SetUsageFunc(writeUsage)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{verb: verbOf(c), err: err}
 	})

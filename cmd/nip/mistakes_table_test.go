@@ -102,8 +102,8 @@ func packageMistakes() []mistake {
 			"nip: install tool 1: package is for arm64, this is amd64: made for another architecture\n" +
 				"     get the package for this machine\n"},
 		{"missing dependency", func(d *desk) { d.pack("tool", "    depends \"fonts\"\n"+command("tool"), 0) }, install, 1,
-			"nip: install tool 1: tool 1 needs fonts, install first: nip install fonts: missing dependency\n" +
-				"     install what is missing first\n"},
+			"nip: install tool 1: missing dependency: fonts\n" +
+				"     install what is missing first: nip install FILE\n"},
 		{"two packages with one title", func(d *desk) {
 			d.tool()
 			d.pack("other", "    title \"tool\"\n"+command("other"), 0)
@@ -140,7 +140,7 @@ func installedMistakes() []mistake {
 			d.pack("user", "    depends \"tool\"\n"+command("user"), 0)
 			d.nip("-q", "install", "user.npk")
 		}, []string{"remove", "tool"}, 1,
-			"nip: remove tool 1: user 1 depend on it; remove them first: needed by other packages\n" +
+			"nip: remove tool 1: needed by other packages: user 1\n" +
 				"     remove those first\n"},
 		{"roll back the first version", (*desk).tool, []string{"rollback", "tool"}, 1,
 			"nip: roll back tool 1: no earlier version\n" +
@@ -311,7 +311,7 @@ func runMistakes() []mistake {
 			"nip: no package given\n" +
 				"     see nip help run\n"},
 		{"run with an unknown flag", nil, []string{"run", "--fast", "tool"}, 125,
-			"nip: flag provided but not defined: -fast\n" +
+			"nip: unknown flag: --fast\n" +
 				"     see nip help run\n"},
 		{"run what is not installed", (*desk).tool, []string{"run", "toool"}, 125,
 			"nip: package \"toool\": not installed\n" +
@@ -347,8 +347,68 @@ func runMistakes() []mistake {
 			"nip: environment \"=x\": want NAME=VALUE or NAME\n" +
 				"     see nip help run\n"},
 		{"run in a directory that it cannot see", (*desk).tool, []string{"run", "--cwd", "/usr", "tool"}, 125,
-			"nip: unveil /usr: the cell cannot see it\n" +
+			"nip: start in /usr: the cell cannot see it\n" +
 				"     unveil it as well: --unveil /usr:r\n"},
+		{"run in a directory that is not there", (*desk).tool, []string{"run", "--cwd", "/no/such/place", "tool"}, 125,
+			"nip: start in /no/such/place: no such file or directory\n" +
+				"     check the path\n"},
+		{"unveil in a loop of links", func(d *desk) {
+			d.tool()
+			d.must(os.Symlink("loop", d.path("loop")))
+		}, []string{"run", "--unveil", "loop:r", "tool"}, 125,
+			"nip: unveil DIR/loop: EvalSymlinks: too many links\n" +
+				"     check the path\n"},
+		{"unveil what the person may not reach", func(d *desk) {
+			d.ordinary()
+			d.tool()
+			d.must(os.MkdirAll(d.path("closed/inner"), 0o755))
+			d.must(os.Chmod(d.path("closed"), 0))
+			d.t.Cleanup(func() { d.must(os.Chmod(d.path("closed"), 0o755)) })
+		}, []string{"run", "--unveil", "closed/inner:r", "tool"}, 125,
+			"nip: unveil DIR/closed/inner: permission denied\n" +
+				"     check who owns the path: a cell gets no more than you may reach yourself\n"},
+		{"unveil what the policy forbids", func(d *desk) {
+			d.tool()
+			d.write("root/Nexus/policy.kdl", "unveil \"/srv\" \"r\"\n", 0o644)
+		}, []string{"run", "--unveil", "home:rw", "tool"}, 125,
+			"nip: unveil DIR/home: the host's policy does not allow it\n" +
+				"     leave it away, or have the host's policy.kdl allow it\n"},
+		{"run what has no commands", func(d *desk) {
+			d.pack("tool", "", 0)
+			d.nip("-q", "install", "tool.npk")
+		}, []string{"run", "tool"}, 127,
+			"nip: package tool has no commands\n" +
+				"     it is there for packages that depend on it\n"},
+		{"flag of run without value", nil, []string{"run", "--pledge"}, 125,
+			"nip: flag needs an argument: --pledge\n" +
+				"     see nip help run\n"},
+		{"a directory as standard input", func(d *desk) {
+			d.tool()
+			d.wrap = []string{"sh", "-c", `exec "$0" "$@" </`}
+		}, []string{"run", "tool"}, 125,
+			"nip: give descriptor 0 to the cell: it is a directory\n" +
+				"     redirect it: nip run … </dev/null\n"},
+		{"a directory as standard output", func(d *desk) {
+			d.tool()
+			d.wrap = []string{"sh", "-c", `exec "$0" "$@" 1</`}
+		}, []string{"run", "tool"}, 125,
+			"nip: give descriptor 1 to the cell: it is a directory\n" +
+				"     redirect it: nip run … 1>FILE\n"},
+		{"too low a limit for the mark", func(d *desk) {
+			d.ordinary()
+			d.tool()
+			d.wrap = append([]string{"prlimit", "--msgqueue=1000"}, d.wrap...)
+		}, []string{"run", "tool"}, 125,
+			"nip: mark the cell (RLIMIT_MSGQUEUE must allow at least 196608): operation not permitted\n" +
+				"     nip doctor shows what this host lacks\n"},
+		{"a program that the kernel does not know", func(d *desk) {
+			d.write("tool/files/bin/tool", "no program\n", 0o755)
+			d.write("tool/recipe.kdl", "package \"tool\" version=\"1\" {\n"+command("tool")+"\n}\n", 0o644)
+			d.nip("-q", "pack", "tool/recipe.kdl", "-o", "tool.npk")
+			d.nip("-q", "install", "tool.npk")
+		}, []string{"run", "tool"}, 126,
+			"nip: execute DIR/root/System/Views/tool/1/Programs/tool/1/bin/tool: exec format error\n" +
+				"     nip verify shows whether the package is whole, nip doctor whether this host can run cells\n"},
 		{"unveil the root itself", (*desk).tool, []string{"run", "--unveil", "root:r", "tool"}, 125,
 			"nip: unveil DIR/root: it contains nip's own files (keys, ledger, other packages), which no cell may see\n" +
 				"     unveil a directory that neither holds the root nor lies in it\n"},
@@ -356,7 +416,7 @@ func runMistakes() []mistake {
 			"nip: nip cannot run inside a cell\n" +
 				"     run it outside: what a cell may do only ever shrinks\n"},
 		{"remove what runs", (*desk).running, []string{"remove", "tool"}, 1,
-			"nip: remove tool 1: cell FIBER runs it; nip stop it first: still running\n" +
+			"nip: remove tool 1: still running in cell FIBER\n" +
 				"     nip ps shows the cells; nip stop ends one\n"},
 		{"install over what runs", func(d *desk) {
 			d.running()

@@ -21,15 +21,15 @@ that is no flag is the package, and all after it belongs to the program; a -- ri
 after the package is dropped. Without /COMMAND it is the package's only command, or
 the one that is named like the package.
 
-The cell sees its package, its own data (HOME) and what --unveil adds, and nothing
-else exists for it. The working directory is the current one where it is unveiled,
+The cell sees its package, its own data (HOME) and what --unveil adds, and can read,
+change or run nothing else. The working directory is the current one where it is unveiled,
 else HOME. The exit status is the program's own; 125 if nip failed, 126 if the
 program cannot be executed, 127 if there is no such command, 128+N if signal N
 killed it.`,
 		Example: `  nip run python3 -c 'print("hello")'
   nip run --unveil "$PWD:rw" git status
   nip run --pledge STDIO,RPATH,EXEC tool/helper -- --help
-  nip run --budget memory=256M,cpu=50% -d server`,
+  nip run -d server`,
 		RunE: func(*cobra.Command, []string) error {
 			return &usageError{verb: "run", err: errors.New("only global flags may stand before run")}
 		},

@@ -52,13 +52,16 @@ type Options struct {
 var ErrInside = errors.New("nip cannot run inside a cell")
 
 // CommandError reports a command that the package does not have, or that was
-// not named though there are several.
+// not named though there are several (or none).
 type CommandError struct {
 	Package, Command string
 	Have             []string
 }
 
 func (e *CommandError) Error() string {
+	if len(e.Have) == 0 {
+		return fmt.Sprintf("package %s has no commands", e.Package)
+	}
 	if e.Command == "" {
 		return fmt.Sprintf("package %s has several commands and none is called %s", e.Package, e.Package)
 	}
@@ -124,11 +127,11 @@ func prepare(o *Options) (*cell, error) {
 	if o.Replace {
 		c.pledge = o.Pledge & o.Plan.Ceiling
 	}
-	if !c.pledge.Has(capability.Stdio) {
-		return nil, ErrNoStdio
-	}
 	if err := c.findCommand(); err != nil {
 		return nil, err
+	}
+	if !c.pledge.Has(capability.Stdio) {
+		return nil, ErrNoStdio
 	}
 	if err := c.chooseUser(); err != nil {
 		return nil, err
@@ -189,7 +192,9 @@ type DescriptorError struct {
 	What string
 }
 
-func (e *DescriptorError) Error() string { return fmt.Sprintf("descriptor %d is %s", e.FD, e.What) }
+func (e *DescriptorError) Error() string {
+	return fmt.Sprintf("give descriptor %d to the cell: it is %s", e.FD, e.What)
+}
 
 // checkDescriptors closes the caller's descriptors above 2 to the program and
 // refuses what would be a hole among 0-2: a directory leads to everything below

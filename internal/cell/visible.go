@@ -3,6 +3,7 @@ package cell
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +21,18 @@ type UnveilError struct {
 func (e *UnveilError) Error() string { return fmt.Sprintf("unveil %s: %v", e.Path, e.Err) }
 func (e *UnveilError) Unwrap() error { return e.Err }
 
+// CwdError reports a working directory that a cell cannot start in.
+type CwdError struct {
+	Path string
+	Err  error
+}
+
+func (e *CwdError) Error() string { return fmt.Sprintf("start in %s: %v", e.Path, e.Err) }
+func (e *CwdError) Unwrap() error { return e.Err }
+
 var (
+	// ErrUnseen reports a working directory that is not visible in the cell.
+	ErrUnseen = errors.New("the cell cannot see it")
 	// ErrCoversRoot reports an unveil that would show or open nip's own files:
 	// Landlock cannot take away below what it grants.
 	ErrCoversRoot = errors.New("it contains nip's own files (keys, ledger, other packages), which no cell may see")
@@ -37,7 +49,7 @@ func (c *cell) chooseUnveil() error {
 			continue
 		}
 		if err != nil {
-			return &UnveilError{u.Path, err}
+			return &UnveilError{u.Path, cause(err)}
 		}
 		if err := c.checkUnveil(real); err != nil {
 			return &UnveilError{u.Path, err}
@@ -47,7 +59,7 @@ func (c *cell) chooseUnveil() error {
 	for _, u := range c.Options.Unveil {
 		real, err := filepath.EvalSymlinks(u.Path)
 		if err != nil {
-			return &UnveilError{u.Path, errors.Unwrap(err)}
+			return &UnveilError{u.Path, cause(err)}
 		}
 		if err := c.checkUnveil(real); err != nil {
 			return &UnveilError{u.Path, err}
@@ -61,6 +73,15 @@ func (c *cell) chooseUnveil() error {
 		c.unveil = append(c.unveil, capability.Unveil{Path: real, Rights: rights})
 	}
 	return nil
+}
+
+// cause takes off err what says again which path it is about.
+func cause(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // checkUnveil refuses paths at, in or above what belongs to nip. Below Data is
@@ -90,10 +111,10 @@ func (c *cell) chooseCwd() error {
 	if c.Cwd != "" {
 		real, err := filepath.EvalSymlinks(c.Cwd)
 		if err != nil {
-			return &UnveilError{c.Cwd, errors.Unwrap(err)}
+			return &CwdError{c.Cwd, cause(err)}
 		}
 		if !c.sees(real) {
-			return &UnveilError{c.Cwd, errors.New("the cell cannot see it")}
+			return &CwdError{c.Cwd, ErrUnseen}
 		}
 		c.cwd = real
 		return nil

@@ -42,8 +42,7 @@ func closure(head *npk.Head, all []*Installed) ([]*Installed, error) {
 	visit(&head.Manifest)
 	if missing != nil {
 		slices.Sort(missing)
-		return nil, fmt.Errorf("%s %s needs %s, install first: nip install %s: %w", head.Manifest.Name, head.Manifest.Version,
-			strings.Join(missing, ", "), strings.Join(missing, " "), ErrDepends)
+		return nil, fmt.Errorf("%w: %s", ErrDepends, strings.Join(missing, ", "))
 	}
 	return deps, nil
 }

@@ -206,7 +206,7 @@ func TestRefusals(t *testing.T) {
 		{"another 1.0", other, trustAll, ErrConflict, "installed with other contents"},
 		{"same title", titled, trustAll, ErrConflict, `packages tool and small both have the title "Tool"`},
 		{"new title", retitled, trustAll, ErrConflict, "remove the old version first"},
-		{"dependencies", needy, trustAll, ErrDepends, "small 1 needs lib-a, lib-b, install first: nip install lib-a lib-b"},
+		{"dependencies", needy, trustAll, ErrDepends, "install small 1: missing dependency: lib-a, lib-b"},
 		{"architecture", foreign, trustAll, ErrArch, "package is for "},
 		{"signer", small, func(ed25519.PublicKey) error { return errStranger }, errStranger, "install small 1: stranger"},
 		{"nobody trusted", small, nil, nil, "no key is trusted"},

@@ -110,7 +110,7 @@ func removable(gone, left, all []*Installed, opt *Options) error {
 		}
 	}
 	if len(by) > 0 {
-		return fmt.Errorf("remove %s: %s depend on it; remove them first: %w", named(gone), named(by), ErrNeeded)
+		return fmt.Errorf("remove %s: %w: %s", named(gone), ErrNeeded, named(by))
 	}
 	if opt.Running == nil {
 		return nil
@@ -121,7 +121,7 @@ func removable(gone, left, all []*Installed, opt *Options) error {
 			return fmt.Errorf("ask what runs %s: %w", p, err)
 		}
 		if len(ids) > 0 {
-			return fmt.Errorf("remove %s: cell %s runs it; nip stop it first: %w", p, strings.Join(ids, ", "), ErrRunning)
+			return fmt.Errorf("remove %s: %w in cell %s", p, ErrRunning, strings.Join(ids, ", "))
 		}
 	}
 	return nil

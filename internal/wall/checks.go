@@ -61,7 +61,7 @@ func checkMark() Check {
 	if fiber, inside := FiberOf(l); inside {
 		return Check{"mark", false, fmt.Sprintf("this is cell %08x itself", fiber), "run nip outside of cells"}
 	}
-	return Check{"mark", l.Max >= markHard+1<<16, fmt.Sprintf("RLIMIT_MSGQUEUE allows %d of %d", l.Max, markHard+1<<16),
+	return Check{"mark", l.Max >= markHard+1<<16, fmt.Sprintf("RLIMIT_MSGQUEUE allows %d bytes, a cell needs %d", l.Max, markHard+1<<16),
 		"raise the hard limit: ulimit -Hq 819200, or msgqueue in /etc/security/limits.conf"}
 }
 

@@ -57,7 +57,7 @@ func readPlan(own *hier.Root, name string) (*plan.Plan, error) {
 func report(w io.Writer, err error) {
 	var exec *cell.ExecError
 	if errors.As(err, &exec) {
-		fmt.Fprintf(w, "nip: %v\n", err)
+		fmt.Fprintf(w, "nip: %v\n     %s\n", err, run.ExecAdvice)
 		return
 	}
 	os.Exit(handOver())

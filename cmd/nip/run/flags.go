@@ -50,7 +50,7 @@ func Flags(o *Options) *flag.FlagSet {
 	f.Var(&o.unveil, "unveil", "make `PATH[:rwxc]` visible in the cell: read, write, execute, create (default r); may be repeated")
 	f.StringVar(&o.pledge, "pledge", "", "what the program may do, instead of what its package asks: `LIST` of STDIO, RPATH, WPATH, CPATH, FATTR, INET, EXEC, PROC, with commas; -WORD takes a part away; NONE")
 	f.Var(&o.env, "env", "set the environment variable `NAME=VALUE`, or pass NAME on from here; may be repeated")
-	f.StringVar(&o.budget, "budget", "", "`LIMITS` such as memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity; they only narrow")
+	f.StringVar(&o.budget, "budget", "", "`LIMITS` such as memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity; they are checked, but this version does not enforce them")
 	f.StringVar(&o.cwd, "cwd", "", "start in the `DIRECTORY` (default: the current one if it is visible in the cell, else the home)")
 	f.StringVar(&o.user, "user", "", "as root: run as `UID[:GID]`, or as the user of that name")
 	f.BoolVar(&o.deny, "deny", false, "answer what the pledge forbids with an error instead of killing the process")
@@ -79,7 +79,7 @@ func Parse(args []string) (*Options, error) {
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil, ErrHelp
 	} else if err != nil {
-		return nil, &UsageError{err}
+		return nil, &UsageError{longNames(err)}
 	}
 	rest := f.Args()
 	if len(rest) == 0 {
@@ -91,6 +91,20 @@ func Parse(args []string) (*Options, error) {
 	}
 	f.Visit(func(f *flag.Flag) { o.pledgeSet = o.pledgeSet || f.Name == "pledge" })
 	return o, nil
+}
+
+// longNames words what the standard library says about flags as the other verbs
+// do, whose flags have two dashes.
+func longNames(err error) error {
+	for _, words := range [][2]string{
+		{"flag provided but not defined: -", "unknown flag: "},
+		{"flag needs an argument: -", "flag needs an argument: "},
+	} {
+		if name, ok := strings.CutPrefix(err.Error(), words[0]); ok {
+			return errors.New(words[1] + strings.Repeat("-", min(2, len(name))) + name)
+		}
+	}
+	return err
 }
 
 // Cut looks for the verb run behind nothing but global flags, and returns the

@@ -19,6 +19,9 @@ import (
 // Failed is nip's exit status when it could not start the program, or lost it.
 const Failed = 125
 
+// ExecAdvice is what to do about a program that the kernel would not execute.
+const ExecAdvice = "nip verify shows whether the package is whole, nip doctor whether this host can run cells"
+
 // Program is what Main needs of the program that it is part of.
 type Program struct {
 	// Plan returns the launch plan of a package.
@@ -106,6 +109,9 @@ func (p Program) cellOptions(o *Options, messages io.Writer) (*cell.Options, err
 	uid, gid, other, err := o.credentials()
 	if err != nil {
 		return nil, err
+	}
+	if o.budget != "" && !o.quiet {
+		reportTo(messages)("this version does not enforce --budget " + o.budget)
 	}
 	options := &cell.Options{
 		Root: root, Plan: plan, Command: command, Args: o.args, Unveil: changes.Unveil, Pledge: changes.Pledge,
