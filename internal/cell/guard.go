@@ -20,9 +20,9 @@ import (
 
 // guard is the supervisor's hold on its guard.
 type guard struct {
-	mu   sync.Mutex
-	pid  int
-	over bool // the cell has ended: none must be started any more
+	mu    sync.Mutex
+	pidfd int  // 0: there is none
+	over  bool // the cell has ended: none must be started any more
 }
 
 // startGuard runs Options.Guard with the root, the fiber-id and our pid added.
@@ -41,15 +41,16 @@ func (c *cell) startGuard() {
 	}
 	defer unix.Close(null)
 	argv := append(append([]string{}, c.Options.Guard...), c.Root.Path(), c.state.fiber, strconv.Itoa(os.Getpid()))
-	pid, err := syscall.ForkExec("/proc/self/exe", argv, &syscall.ProcAttr{
+	var pidfd int
+	_, err = syscall.ForkExec("/proc/self/exe", argv, &syscall.ProcAttr{
 		Dir: "/", Env: []string{}, Files: []uintptr{uintptr(null), uintptr(null), uintptr(null)},
-		Sys: &syscall.SysProcAttr{Setpgid: true},
+		Sys: &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd},
 	})
 	if err != nil {
 		c.Report("start the guard: " + err.Error())
 		return
 	}
-	c.guard.pid = pid
+	c.guard.pidfd = pidfd
 }
 
 // stopGuard ends the guard, and any that would still be started.
@@ -57,9 +58,12 @@ func (c *cell) stopGuard() {
 	c.guard.mu.Lock()
 	defer c.guard.mu.Unlock()
 	c.guard.over = true
-	if c.guard.pid != 0 {
-		_ = unix.Kill(c.guard.pid, unix.SIGKILL) // our child, not yet reaped: the number is its own
-		c.guard.pid = 0
+	if c.guard.pidfd != 0 {
+		// It may have ended and been reaped like any child; its number is then
+		// another's, its pidfd nobody's.
+		_ = unix.PidfdSendSignal(c.guard.pidfd, unix.SIGKILL, nil, 0)
+		unix.Close(c.guard.pidfd)
+		c.guard.pidfd = 0
 	}
 }
 
@@ -129,18 +133,4 @@ func Recover(root *hier.Root) ([]string, error) {
 		ended = append(ended, c.Fiber)
 	}
 	return ended, nil
-}
-
-// isZombie reports whether a process has ended and waits to be reaped.
-func isZombie(pid int) bool {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return true
-	}
-	for i := len(b) - 1; i >= 2; i-- {
-		if b[i-2] == ')' { // the name may hold anything, its last parenthesis ends it
-			return b[i] == 'Z' || b[i] == 'X'
-		}
-	}
-	return true
 }

@@ -98,7 +98,9 @@ func (c *cell) reapFirst() int {
 // and again, lives too shortly to be found.
 func (c *cell) killRest() {
 	c.membrane.End()
-	for {
+	c.stopGuard()
+	const longest = 50 * time.Millisecond
+	for wait := 100 * time.Microsecond; ; {
 		var ws unix.WaitStatus
 		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
 		if err == unix.ECHILD {
@@ -107,12 +109,11 @@ func (c *cell) killRest() {
 		if err == nil && pid > 0 {
 			continue
 		}
-		c.stopGuard()
 		if KillMarked(c.state.id) == 0 {
-			// What is left is dying, or the guard: wait for one of them.
-			if _, err := unix.Wait4(-1, &ws, 0, nil); err == unix.ECHILD {
-				return
-			}
+			// What is left is dying, or the guard. A look at /proc may have
+			// missed something: it is taken again, not waited for for ever.
+			time.Sleep(wait)
+			wait = min(2*wait, longest)
 		}
 	}
 }
@@ -147,14 +148,19 @@ func KillMarked(fiber uint32) int {
 
 // killExactly kills pid if it still carries the mark: the number may have been
 // given to another process between the look and the kill, a pidfd is not.
-// Zombies still show their mark and count as gone.
+// Zombies still show their mark and count as gone, but only when the last of
+// their threads has ended, which is what a pidfd becomes readable for: what
+// /proc says of a process is the state of its first thread alone.
 func killExactly(pid int, fiber uint32) bool {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
-	if f, ok := wall.MarkOf(pid); !ok || f != fiber || isZombie(pid) {
+	if f, ok := wall.MarkOf(pid); !ok || f != fiber {
+		return false
+	}
+	if over, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0); err == nil && over > 0 {
 		return false
 	}
 	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
@@ -178,7 +184,7 @@ func (c *cell) forwardSignals() (stop func()) {
 				if (s == unix.SIGINT || s == unix.SIGQUIT) && !c.Detached && foreground() {
 					continue
 				}
-				_ = unix.Kill(c.child.PID, s.(syscall.Signal)) // ESRCH: it ends just now
+				_ = unix.PidfdSendSignal(c.child.PIDFD, s.(syscall.Signal), nil, 0) // ESRCH: it has ended just now
 			}
 		}
 	}()

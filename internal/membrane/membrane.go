@@ -63,6 +63,7 @@ type Membrane struct {
 	launched bool          // the program's first execve has passed
 	pending  *notification // taken by Step, left to Serve
 	ending   atomic.Bool   // no new processes
+	waiting  atomic.Int32  // callers that wait for locks
 	pagesize uint64
 }
 
@@ -207,16 +208,28 @@ func (m *Membrane) fault(n *notification) {
 	if n.arch != m.config.Arch.Audit() {
 		f.Call, f.Missing = fmt.Sprintf("call %d of another architecture", n.nr), 0
 	}
+	caller, err := unix.PidfdOpen(int(n.pid), unix.PIDFD_THREAD)
+	if err == nil {
+		defer unix.Close(caller)
+	}
 	if !m.valid(n) {
 		return // killed meanwhile: the number may be another process's now
 	}
 	m.config.OnFault(f)
-	if f.Killed && m.valid(n) {
-		// A thread's number kills its whole process. The caller stays blocked
-		// in the call until then, so the number is still its own.
-		_ = unix.Kill(int(n.pid), unix.SIGKILL)
+	if f.Killed {
+		m.kill(n, caller)
 	}
 	m.reply(n, 0, unix.EPERM)
+}
+
+// kill kills the process of a caller. caller is a descriptor of its thread, made
+// while the caller was blocked; -1 if it could not be made. The thread can be
+// gone by now (others of its process may have executed a program), and its
+// number another process's: the descriptor cannot.
+func (m *Membrane) kill(n *notification, caller int) {
+	if unix.PidfdSendSignal(caller, unix.SIGKILL, nil, unix.PIDFD_SIGNAL_THREAD_GROUP) != nil && m.valid(n) {
+		_ = unix.Kill(int(n.pid), unix.SIGKILL)
+	}
 }
 
 // valid reports whether the caller still waits for the answer to n, so that

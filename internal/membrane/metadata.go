@@ -409,15 +409,26 @@ func flock(m *Membrane, n *notification) (int64, unix.Errno) {
 		unix.Close(fd)
 		return 0, errnoOf(err)
 	}
+	if m.waiting.Add(1) > maxWaiting {
+		m.waiting.Add(-1)
+		unix.Close(fd)
+		return 0, unix.ENOLCK
+	}
 	go m.waitForLock(n, fd, how)
 	return 0, later
 }
+
+// maxWaiting is how many threads of a cell can wait for locks at a time. Each
+// costs the supervisor a descriptor, and one without descriptors could not even
+// end its cell.
+const maxWaiting = 128
 
 // Waiting for a lock begins with lockWait between tries and slows down to 16
 // times as much.
 const lockWait = time.Millisecond
 
 func (m *Membrane) waitForLock(n *notification, fd, how int) {
+	defer m.waiting.Add(-1)
 	defer unix.Close(fd)
 	for wait := lockWait; m.valid(n); wait = min(2*wait, 16*lockWait) {
 		time.Sleep(wait)
