@@ -214,7 +214,11 @@ func (s *stage) install(name, pledge string) error {
 	return nil
 }
 
-func (s *stage) env() []string { return append(os.Environ(), "NIP_ROOT="+s.root) }
+// env is ours with the root of the stage, and only that one.
+func (s *stage) env() []string {
+	own := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "NIP_ROOT=") })
+	return append(own, "NIP_ROOT="+s.root)
+}
 
 func (s *stage) contenders() []contender {
 	program := filepath.Join(s.base, "view", "true")
