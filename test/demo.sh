@@ -95,7 +95,7 @@ heading "6. How long a start takes (started in turn; milliseconds)"
 mkdir "$base/fixtures"
 "$source/test/fixtures.sh" "$base/fixtures"
 (cd "$source" && CGO_ENABLED=0 go build -o "$base/start" ./test/bench/start)
-"$base/start" -nip "$nip" -fixtures "$base/fixtures" -rounds 60
+TMPDIR="$base" "$base/start" -nip "$nip" -fixtures "$base/fixtures" -rounds 60
 
 heading "7. Remove everything"
 show remove -q --purge python3 git sqlite3 jq

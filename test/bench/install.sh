@@ -7,5 +7,6 @@ PATH=$PATH:/usr/local/go/bin
 export PATH CGO_ENABLED=0
 
 test/setup.sh
+. test/testuser.sh
 make --no-print-directory -s build
-go run ./test/bench/install -nip bin/nip -rounds "${ROUNDS:-5}" -speed "${SPEED:-0}" -disk "${DISK:-0}"
+TMPDIR="$base" go run ./test/bench/install -nip bin/nip -rounds "${ROUNDS:-5}" -speed "${SPEED:-0}" -disk "${DISK:-0}"

@@ -19,11 +19,11 @@ go build -trimpath -o "$base/start" ./test/bench/start
 set -- "$base/start" -nip "$base/nip" -fixtures "$base/fixtures" -rounds "${ROUNDS:-100}" -limit "${LIMIT:-0}"
 if [ "$(id -u)" != 0 ]; then
 	echo "== as $(id -un)"
-	"$@"
+	TMPDIR="$base" "$@"
 	exit
 fi
 echo "== as root"
-"$@"
+TMPDIR="$base" "$@"
 make_user
 echo
 echo "== as the ordinary user $user"
