@@ -6,7 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"nipcells/internal/capability"
 	"nipcells/internal/wall"
@@ -43,6 +46,10 @@ var (
 // chooseUnveil resolves what the package and the person want visible. The
 // package's paths may be missing; the person's must exist. The policy caps all.
 func (c *cell) chooseUnveil() error {
+	if len(c.Plan.Unveil)+len(c.Options.Unveil) == 0 {
+		return nil
+	}
+	own := c.ownFiles()
 	for _, u := range c.Plan.Unveil {
 		real, err := filepath.EvalSymlinks(u.Path)
 		if errors.Is(err, os.ErrNotExist) {
@@ -51,8 +58,14 @@ func (c *cell) chooseUnveil() error {
 		if err != nil {
 			return &UnveilError{u.Path, cause(err)}
 		}
-		if err := c.checkUnveil(real); err != nil {
-			return &UnveilError{u.Path, err}
+		// Whoever agreed to the package's list has seen this name. A link may be
+		// the work of a cell that can write there, and lead anywhere.
+		if real != u.Path {
+			c.Report(fmt.Sprintf("unveil %s: passed over, it leads through a symbolic link to %s; --unveil %s:%s makes that visible", u.Path, real, real, u.Rights))
+			continue
+		}
+		if own.meet(real) {
+			return &UnveilError{u.Path, ErrCoversRoot}
 		}
 		c.unveil = append(c.unveil, capability.Unveil{Path: real, Rights: u.Rights})
 	}
@@ -61,8 +74,8 @@ func (c *cell) chooseUnveil() error {
 		if err != nil {
 			return &UnveilError{u.Path, cause(err)}
 		}
-		if err := c.checkUnveil(real); err != nil {
-			return &UnveilError{u.Path, err}
+		if own.meet(real) {
+			return &UnveilError{u.Path, ErrCoversRoot}
 		}
 		rights := u.Rights
 		if c.Plan.Capped {
@@ -84,19 +97,68 @@ func cause(err error) error {
 	return err
 }
 
-// checkUnveil refuses paths at, in or above what belongs to nip. Below Data is
-// fine: that is where people keep what cells share; an application's own part
-// of it is not.
-func (c *cell) checkUnveil(path string) error {
-	for _, root := range []string{c.Root.Path(), c.Plan.Root} {
+// fileID is what a file is, under whatever name.
+type fileID struct{ dev, ino uint64 }
+
+func identify(path string) (fileID, bool) {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil {
+		return fileID{}, false
+	}
+	return fileID{uint64(st.Dev), st.Ino}, true
+}
+
+// ownFiles are the directories that belong to nip: what lies in them, and what
+// they lie in, no cell may see. Names do not decide that: a root can be reached
+// through symbolic links and bind mounts.
+type ownFiles struct{ themselves, above map[fileID]bool }
+
+// ownFiles looks at the caller's root and the package's. Below Data is free:
+// that is where people keep what cells share; an application's own part of it
+// is not.
+func (c *cell) ownFiles() ownFiles {
+	o := ownFiles{make(map[fileID]bool), make(map[fileID]bool)}
+	for _, root := range slices.Compact([]string{c.Root.Path(), c.Plan.Root}) {
+		if real, err := filepath.EvalSymlinks(root); err == nil {
+			root = real
+		}
 		for _, own := range []string{"Nexus", "Cas", "System", "Programs", "Cell", "Data/apps"} {
-			dir := filepath.Join(root, own)
-			if below(path, dir) || below(dir, path) {
-				return ErrCoversRoot
+			if id, ok := identify(filepath.Join(root, own)); ok {
+				o.themselves[id] = true
 			}
 		}
+		eachAncestor(filepath.Join(root, "Data"), func(dir string) {
+			if id, ok := identify(dir); ok {
+				o.above[id] = true
+			}
+		})
 	}
-	return nil
+	return o
+}
+
+// meet reports whether path, which holds no symbolic links, is at, in or above
+// what belongs to nip.
+func (o ownFiles) meet(path string) bool {
+	if id, ok := identify(path); !ok || o.above[id] {
+		return true // not to be looked at: not to be shown either
+	}
+	inside := false
+	eachAncestor(path, func(dir string) {
+		id, ok := identify(dir)
+		inside = inside || ok && o.themselves[id]
+	})
+	return inside
+}
+
+// eachAncestor calls f with path and every directory above it.
+func eachAncestor(path string, f func(string)) {
+	for {
+		f(path)
+		if path == "/" {
+			return
+		}
+		path = filepath.Dir(path)
+	}
 }
 
 // below reports whether path is dir or lies below it.
@@ -148,7 +210,7 @@ func (c *cell) rules() []wall.Rule {
 		wall.Rule{Path: c.state.tmp(), Access: own},
 		wall.Rule{Path: c.state.run(), Access: own})
 	for _, u := range c.unveil {
-		rules = append(rules, wall.Rule{Path: u.Path, Access: wall.AccessOf(u.Rights, c.pledge)})
+		rules = append(rules, wall.Rule{Path: u.Path, Access: wall.AccessOf(u.Rights, c.pledge), Resolved: true})
 	}
 	if c.pledge.Has(capability.Inet) {
 		for _, f := range resolverFiles {
@@ -181,8 +243,10 @@ func (c *cell) readable() []string {
 	return list
 }
 
-// environment is the program's: a clean one. The plan's variables, with the
-// cell's own directories put in; these of the caller's, where set; the person's.
+// environment is the program's: a clean one. The cell's own directories; these
+// of the caller's variables, where set; the plan's, with the cell's directories
+// put in; the person's. Of one name only the last is given: programs differ in
+// which of several they take.
 func (c *cell) environment() []string {
 	env := make([]string, 0, len(c.Plan.Env)+len(c.Env)+24)
 	put := func(name, value string) { env = append(env, name+"="+value) }
@@ -202,9 +266,25 @@ func (c *cell) environment() []string {
 		if strings.Contains(v, "{") {
 			v = expand.Replace(v)
 		}
-		env = append(env, v)
+		env = override(env, v)
 	}
-	return append(env, c.Env...)
+	for _, v := range c.Env {
+		env = override(env, v)
+	}
+	return env
+}
+
+// override puts NAME=VALUE in the place of the variable of that name, if there
+// is one.
+func override(env []string, v string) []string {
+	name := v[:strings.IndexByte(v, '=')+1]
+	for i := range env {
+		if name != "" && strings.HasPrefix(env[i], name) {
+			env[i] = v
+			return env
+		}
+	}
+	return append(env, v)
 }
 
 // callersVariables pass into a cell: who, in which language, on what terminal.

@@ -123,6 +123,9 @@ type Rule struct {
 	Path     string // absolute, or relative to the directory given to NewRuleset
 	Access   Access
 	Optional bool // a path that is missing is passed over
+	// Resolved says that Path is the result of a walk that somebody judged: one
+	// that leads through a symlink now is not that path any more.
+	Resolved bool
 }
 
 // Network says which TCP calls Landlock leaves to the cell.
@@ -154,7 +157,11 @@ func NewRuleset(rules []Rule, net Network, version int) (fd int, err error) {
 
 // addRule opens the path of r and grants what the kernel knows of its rights.
 func addRule(ruleset int, r *Rule, handled uint64) error {
-	fd, err := unix.Open(r.Path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC}
+	if r.Resolved {
+		how.Resolve = unix.RESOLVE_NO_SYMLINKS
+	}
+	fd, err := unix.Openat2(unix.AT_FDCWD, r.Path, &how)
 	if err != nil {
 		if r.Optional && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)) {
 			return nil
