@@ -157,12 +157,9 @@ func (g *grafting) byteCode(ctx context.Context) error {
 			continue
 		}
 		g.Progress("compile Python modules", 0, 0)
+		// One after the other: workers (-j) need /dev/shm, which no cell sees.
 		argv := []string{program, "-I", "-S", "-B", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash",
-			"-s", "{tree}", "-p", "/usr", "-x", `lib2to3/tests/data|/bad_|badsyntax`}
-		if g.tree.exists(lib + "/concurrent/futures/process.py") {
-			argv = append(argv, "-j", "0")
-		}
-		argv = append(argv, "{tree}/"+lib)
+			"-s", "{tree}", "-p", "/usr", "-x", `lib2to3/tests/data|/bad_|badsyntax`, "{tree}/" + lib}
 		if g.tree.exists("lib/python3") {
 			argv = append(argv, "{tree}/lib/python3")
 		}

@@ -38,6 +38,7 @@ var table = []program{
 		jobs: []job{
 			{name: "modules", args: []string{"-c", "import ssl, sqlite3, ctypes, json, zlib, lzma, bz2\nprint(ssl.OPENSSL_VERSION, sqlite3.sqlite_version, ctypes.sizeof(ctypes.c_long))"},
 				want: `OpenSSL .* 8`},
+			{name: "byte code", args: []string{"-c", "import os, json; print(os.path.exists(json.__cached__))"}, want: "True"},
 			{name: "hash a file", flags: work, args: []string{"-c", "import hashlib; print(hashlib.sha256(open('{work}/text','rb').read()).hexdigest())"},
 				want: "a948904f2f0f479b8f8197694b30184b0d2ed1c1cd2a1ec0fb85d299a192a447"},
 			{name: "subprocess", flags: []string{"--pledge", "STDIO,RPATH,WPATH,EXEC"},
