@@ -94,12 +94,16 @@ func Guard(root *hier.Root, fiber string, supervisor int) error {
 // directory and says so in the ledger.
 func end(root *hier.Root, fiber string, id uint32, by string) error {
 	killed := 0
+	begin := time.Now()
 	for empty := 0; empty < 2; {
-		n := KillMarked(id)
+		n := KillMarked(id) + chase(id)
 		killed += n
 		if n == 0 {
 			empty++
 			continue
+		}
+		if time.Since(begin) > endPatience {
+			return fmt.Errorf("end cell %s: %d of its processes do not die", fiber, n)
 		}
 		empty = 0
 		time.Sleep(time.Millisecond) // the killed need a moment to be gone
@@ -110,6 +114,10 @@ func end(root *hier.Root, fiber string, id uint32, by string) error {
 	_, err := ledger.Open(root.Ledger()).Append("orphan", ledger.Text("fiber", fiber), ledger.Text("by", by), ledger.Number("killed", int64(killed)))
 	return err
 }
+
+// endPatience is how long end waits for processes that were killed: one that
+// hangs in the kernel must not make every nip command hang.
+const endPatience = 3 * time.Second
 
 // Recover ends the cells whose supervisor is gone and reports their fiber-ids.
 // Without such cells it costs one directory listing.

@@ -76,52 +76,27 @@ func placeRoot(dir string, fd int) error {
 }
 
 // launch makes the program run: the child goes behind the wall by itself
-// (package wall). Without the promise to execute, the filter asks about the
-// very first execve too, and the listener allows it once.
+// (package wall).
 func (c *cell) launch() error {
 	mark := wall.Mark(c.state.id)
 	spawner := &wall.Spawner{
-		Mark: &mark, Confinement: c.confinement(), Filter: c.compileFilter(), Asked: !c.pledge.Has(capability.ExecOnly), Path: c.command.Path,
+		Mark: &mark, Confinement: c.confinement(), Filter: c.compileFilter(), Path: c.command.Path,
 		Args: append(append([]string{}, c.command.Args...), c.Args...), Env: c.environment(), Dir: c.cwd,
 	}
 	child, err := spawner.Spawn()
 	if err == nil {
 		c.child = child
 		c.membrane = membrane.New(membrane.Config{
-			Listener: child.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny, Launched: !spawner.Asked,
+			Listener: child.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny,
 			Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault,
 			Confine: func() error { return wall.Confine(c.confinement()) },
 		})
-		if spawner.Asked {
-			err = c.allowStart(spawner)
-		}
 	}
 	var failed *wall.SpawnError
 	if errors.As(err, &failed) && failed.Exec {
 		return &ExecError{c.command.Path, failed.Err}
 	}
 	return err
-}
-
-// allowStart answers the execve that starts the program, and waits until it is
-// done or has failed.
-func (c *cell) allowStart(spawner *wall.Spawner) error {
-	for {
-		fds := []unix.PollFd{{Fd: int32(c.child.Report), Events: unix.POLLIN}, {Fd: int32(c.child.Listener), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
-			return fmt.Errorf("wait for the program to start: %w", err)
-		}
-		switch {
-		case fds[0].Revents != 0:
-			err := spawner.Failure(c.child)
-			if err != nil {
-				c.child.Discard()
-			}
-			return err
-		case fds[1].Revents&unix.POLLIN != 0:
-			c.busy = c.membrane.Step() || c.busy
-		}
-	}
 }
 
 func (c *cell) confinement() wall.Confinement {

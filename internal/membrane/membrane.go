@@ -6,10 +6,7 @@
 // once, a descriptor is fetched with pidfd_getfd, and the deed is done on that
 // copy by a thread that carries the cell's own Landlock rules, its user and no
 // capability (the opener). Nothing continues in the kernel on the strength of a
-// string or number that the cell can still change, with one exception, before
-// the cell's first instruction: the execve that starts the program.
-// New processes are asked for, too, and go on in the kernel if the cell is not
-// about to end: what counts there are registers, which cannot change.
+// string or number that the cell can still change.
 //
 // Sources: seccomp_unotify(2), pidfd_getfd(2), process_vm_readv(2).
 package membrane
@@ -32,7 +29,6 @@ type Config struct {
 	Arch     wall.Arch
 	Pledge   capability.Pledge
 	Deny     bool // answer faults with EPERM instead of killing
-	Launched bool // the program has been executed: no execve is allowed for it
 	// Writable are the directories and files, as resolved host paths, below
 	// which modes, times and extended attributes may be changed and files
 	// locked; Readable those in which changes may also be watched.
@@ -60,9 +56,7 @@ type Membrane struct {
 	listener int
 	handlers map[uint32]handler
 	opener   opener
-	launched bool          // the program's first execve has passed
 	pending  *notification // taken by Step, left to Serve
-	ending   atomic.Bool   // no new processes
 	waiting  atomic.Int32  // callers that wait for locks
 	pagesize uint64
 }
@@ -81,12 +75,8 @@ func New(c Config) *Membrane {
 	// Wake-ups on the caller's own core: 25 us a call instead of 200. A kernel
 	// that refuses (older than 6.6) is only slower.
 	_ = setSyncWakeUp(c.Listener)
-	return &Membrane{config: c, listener: c.Listener, launched: c.Launched, pagesize: uint64(unix.Getpagesize())}
+	return &Membrane{config: c, listener: c.Listener, pagesize: uint64(unix.Getpagesize())}
 }
-
-// End refuses the cell all further processes. Those that are being made while
-// End is called belong to callers that can be killed, which undoes them.
-func (m *Membrane) End() { m.ending.Store(true) }
 
 // Step takes one notification, which must be there (the listener is readable),
 // and answers it if that can be done at once. busy reports that it could not:
@@ -97,13 +87,7 @@ func (m *Membrane) Step() (busy bool) {
 		return false // its caller was killed meanwhile
 	}
 	switch {
-	case m.launching(&n):
-		m.proceed(&n)
 	case n.arch == m.config.Arch.Audit() && m.handler(n.nr) != nil:
-		if m.isNewProcess(n.nr) {
-			newProcess(m, &n)
-			return false
-		}
 		m.pending = &n
 		return true
 	default:
@@ -144,10 +128,6 @@ func (m *Membrane) handler(nr uint32) handler {
 }
 
 func (m *Membrane) answer(n *notification) {
-	if m.launching(n) {
-		m.proceed(n)
-		return
-	}
 	h := m.handler(n.nr)
 	if h == nil || n.arch != m.config.Arch.Audit() {
 		m.fault(n)
@@ -163,40 +143,6 @@ func (m *Membrane) answer(n *notification) {
 // reply gives the call its result. A caller that is gone (ENOENT) needs none.
 func (m *Membrane) reply(n *notification, value int64, errno unix.Errno) {
 	_ = respond(m.listener, response{id: n.id, val: value, errno: -int32(errno)})
-}
-
-// proceed lets the kernel carry out the call as it stands in the caller's
-// registers. It is for calls whose pointers, if any, decide nothing.
-func (m *Membrane) proceed(n *notification) {
-	_ = respond(m.listener, response{id: n.id, flags: flagContinue})
-}
-
-// newProcess handles fork, vfork and clone.
-func newProcess(m *Membrane, n *notification) (int64, unix.Errno) {
-	if m.ending.Load() {
-		return 0, unix.EAGAIN
-	}
-	m.proceed(n)
-	return 0, later
-}
-
-func (m *Membrane) isNewProcess(nr uint32) bool {
-	switch m.config.Arch.CallName(nr) {
-	case "clone", "fork", "vfork":
-		return true
-	}
-	return false
-}
-
-// launching reports whether n is the execve that starts the program. Until
-// then only our own code has run behind the filter, so nothing there can be
-// changed by the cell.
-func (m *Membrane) launching(n *notification) bool {
-	if m.launched || n.arch != m.config.Arch.Audit() || m.config.Arch.CallName(n.nr) != "execve" {
-		return false
-	}
-	m.launched = true
-	return true
 }
 
 // fault tells of the call and kills the process that made it, or refuses it.

@@ -25,9 +25,6 @@ func handlers(a wall.Arch, pledge capability.Pledge) map[uint32]handler {
 		name  string
 		h     handler
 	}{
-		{capability.Proc, "fork", newProcess},
-		{capability.Proc, "vfork", newProcess},
-		{capability.Proc, "clone", newProcess},
 		{capability.Stdio, "memfd_create", memfdCreate},
 		{capability.Stdio, "flock", flock},
 		{capability.Stdio, "inotify_add_watch", inotifyAddWatch},

@@ -27,7 +27,7 @@ type Confinement struct {
 type step struct {
 	what string // what it is for, in messages
 	nr   uintptr
-	args [5]uintptr
+	args [6]uintptr
 }
 
 // script is the way behind the wall as a list of system calls, so that a child
@@ -94,7 +94,7 @@ func Confine(c Confinement) error {
 	s := c.script()
 	for i := range s.steps {
 		st := &s.steps[i]
-		if _, _, errno := unix.RawSyscall6(st.nr, st.args[0], st.args[1], st.args[2], st.args[3], st.args[4], 0); errno != 0 {
+		if _, _, errno := unix.RawSyscall6(st.nr, st.args[0], st.args[1], st.args[2], st.args[3], st.args[4], st.args[5]); errno != 0 {
 			return fmt.Errorf("%s: %w", st.what, errno)
 		}
 	}

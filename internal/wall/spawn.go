@@ -1,7 +1,6 @@
 package wall
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -21,13 +20,10 @@ type Spawner struct {
 	// all that it forks can be found (see Mark); it cannot dump core either, as
 	// the host's handler would get the cell's memory.
 	Mark *unix.Rlimit
-	// Asked says that the filter asks the listener about execve, so that the
-	// program starts only when the caller of Spawn answers.
-	Asked bool
-	Path  string
-	Args  []string // with argv[0]
-	Env   []string
-	Dir   string // working directory
+	Path string
+	Args []string // with argv[0]
+	Env  []string
+	Dir  string // working directory
 }
 
 // Child is a process that Spawn made.
@@ -35,9 +31,6 @@ type Child struct {
 	PID      int
 	PIDFD    int // becomes readable when it ends
 	Listener int // of its filter
-	// Report is, for an asked start, the end of a pipe that is closed when the
-	// program has been executed and else tells why not (see Spawner.Failure).
-	Report int
 }
 
 // SpawnError reports which step in the child failed.
@@ -70,40 +63,22 @@ type image struct {
 	alone  uint32
 	noCore unix.Rlimit
 
-	at                          int // the step that is being made
-	filter, exec, failure, exit int // these steps
-	asked                       bool
-	listener                    uint32
-	failed                      int // step that failed; 0: none
-	errno                       uint32
-	message                     [2]uint32 // what an asked child writes: a step and its result
+	at                 int // the step that is being made
+	filter, exec, exit int // these steps
+	listener           uint32
+	failed             int // step that failed; 0: none
+	errno              uint32
 }
 
-const messageSize = 8
-
-// Spawn starts the program. Unless it is Asked, the program has been executed
-// when Spawn returns. Errors of the child are *SpawnError.
+// Spawn starts the program and returns when it has been executed. Errors of the
+// child are *SpawnError.
 //
-// Not asked, the child uses the parent's memory while the parent waits in the
-// kernel until the program has been executed (vfork), and shares its descriptors,
-// so that the listener is the parent's as well; execve gives the child a table
-// of its own. Asked, the child is a copy that runs beside the parent, reports
-// through a pipe, and the parent fetches the listener from it: it cannot have
-// got past execve yet.
+// The child uses the parent's memory while the parent waits in the kernel
+// (vfork), and shares its descriptors, so that the listener is the parent's as
+// well; execve gives the child a table of its own.
 func (s *Spawner) Spawn() (*Child, error) {
-	c := &Child{PIDFD: -1, Listener: -1, Report: -1}
-	report := -1
-	if s.Asked {
-		var pipe [2]int
-		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-			return nil, fmt.Errorf("make a pipe: %w", err)
-		}
-		c.Report, report = pipe[0], pipe[1]
-		defer unix.Close(report)
-	}
-	img, err := s.image(report)
+	img, err := s.image()
 	if err != nil {
-		unix.Close(c.Report)
 		return nil, err
 	}
 	restoreOpenFiles()
@@ -112,118 +87,61 @@ func (s *Spawner) Spawn() (*Child, error) {
 	syscall.ForkLock.Unlock()
 	runtime.KeepAlive(img)
 	if errno != 0 {
-		unix.Close(c.Report)
 		return nil, fmt.Errorf("fork: %w", errno)
 	}
-	c.PID, c.PIDFD = int(pid), int(img.pidfd)
-	if err := s.begun(c, img); err != nil {
-		c.Discard()
-		return nil, err
+	c := &Child{PID: int(pid), PIDFD: int(img.pidfd), Listener: -1}
+	if img.listener != 0 {
+		c.Listener = int(img.listener)
 	}
-	return c, nil
-}
-
-// begun finds the listener, or what went wrong.
-func (s *Spawner) begun(c *Child, img *image) error {
-	if !s.Asked {
-		if img.listener != 0 {
-			c.Listener = int(img.listener)
-		}
-		switch {
-		case img.failed != 0:
-			return s.explain(img, img.failed, img.errno)
-		case img.at < img.exec:
-			return errEnded // killed on its way
-		}
-		return nil
-	}
-	step, result, err := c.read()
-	if err != nil {
-		return err
-	}
-	if step != img.filter {
-		return s.explain(img, step, result)
-	}
-	if c.Listener, err = unix.PidfdGetfd(c.PIDFD, int(result), 0); err != nil {
-		return fmt.Errorf("fetch the filter's listener: %w", err)
-	}
-	return nil
-}
-
-// Failure waits until the program of an asked start has been executed, or
-// reports why not, and closes c.Report. After an error the child is still to be
-// discarded.
-func (s *Spawner) Failure(c *Child) error {
-	step, result, err := c.read()
-	unix.Close(c.Report)
-	c.Report = -1
 	switch {
-	case errors.Is(err, errEnded):
-		return nil
-	case err != nil:
-		return err
+	case img.failed != 0:
+		err = s.explain(img)
+	case img.at < img.exec: // killed on its way
+		err = errEnded
+	default:
+		return c, nil
 	}
-	img, err := s.image(-1)
-	if err != nil {
-		return err
-	}
-	return s.explain(img, step, result)
+	c.discard()
+	return nil, err
 }
 
 var errEnded = errors.New("the child ended before it was behind the wall")
 
-// read returns the child's next report, errEnded if there is none.
-func (c *Child) read() (step int, result uint32, err error) {
-	var b [messageSize]byte
-	for {
-		n, err := unix.Read(c.Report, b[:])
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return 0, 0, fmt.Errorf("read the child's report: %w", err)
-		case n != len(b):
-			return 0, 0, errEnded
-		}
-		return int(binary.NativeEndian.Uint32(b[:])), binary.NativeEndian.Uint32(b[4:]), nil
-	}
-}
-
-// Discard ends and reaps a child that did not become the program.
-func (c *Child) Discard() {
+// discard ends and reaps a child that did not become the program.
+func (c *Child) discard() {
 	_ = unix.PidfdSendSignal(c.PIDFD, unix.SIGKILL, nil, 0) // it may be gone already
 	for {
 		if _, err := unix.Wait4(c.PID, nil, 0, nil); err != unix.EINTR {
 			break
 		}
 	}
-	for _, fd := range []int{c.PIDFD, c.Listener, c.Report} {
+	for _, fd := range []int{c.PIDFD, c.Listener} {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
 	}
 }
 
-func (s *Spawner) explain(img *image, step int, result uint32) error {
-	errno := unix.Errno(result)
-	switch {
-	case step == img.filter && errno == unix.EBUSY:
-		return &SpawnError{Step: "install the seccomp filter", Err: ErrListener}
-	case step > 0 && step < len(img.steps):
-		return &SpawnError{Step: img.steps[step].what, Exec: step == img.exec, Err: errno}
+func (s *Spawner) explain(img *image) error {
+	err := error(unix.Errno(img.errno))
+	if img.failed == img.filter && err == unix.EBUSY {
+		err = ErrListener
 	}
-	return &SpawnError{Step: "start the program", Err: errno}
+	return &SpawnError{Step: img.steps[img.failed].what, Exec: img.failed == img.exec, Err: err}
 }
 
-// image lays out the steps. report is the writing end of the pipe of an asked
-// start.
-func (s *Spawner) image(report int) (*image, error) {
+// image lays out the steps.
+func (s *Spawner) image() (*image, error) {
 	n := len(s.Filter) / InstructionSize
 	if n == 0 || n > 1<<16-1 || len(s.Filter)%InstructionSize != 0 {
 		return nil, fmt.Errorf("filter of %d bytes: not between 1 and 65535 whole instructions", len(s.Filter))
 	}
-	img := &image{script: s.script(), pidfd: -1, alone: 1, asked: s.Asked, fprog: sockFprog{uint16(n), &s.Filter[0]}}
-	var err error
+	pass, err := newPass()
+	if err != nil {
+		return nil, err
+	}
+	filter := pass.arm(s.Filter)
+	img := &image{script: s.script(), pidfd: -1, alone: 1, fprog: sockFprog{uint16(n), &filter[0]}}
 	if img.path, err = unix.BytePtrFromString(s.Path); err != nil {
 		return nil, fmt.Errorf("program %q: %w", s.Path, err)
 	}
@@ -236,16 +154,13 @@ func (s *Spawner) image(report int) (*image, error) {
 	if img.envv, err = syscall.SlicePtrFromStrings(s.Env); err != nil {
 		return nil, fmt.Errorf("environment: a NUL byte: %w", err)
 	}
-	img.lay(s, uintptr(report))
+	img.lay(s, pass)
 	return img, nil
 }
 
 // lay puts the other steps around the way behind the wall.
-func (img *image) lay(s *Spawner, report uintptr) {
-	flags := unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
-	if !s.Asked {
-		flags |= unix.CLONE_VFORK | unix.CLONE_VM | unix.CLONE_FILES | unix.CLONE_CHILD_CLEARTID
-	}
+func (img *image) lay(s *Spawner, pass pass) {
+	const flags = unix.CLONE_VFORK | unix.CLONE_VM | unix.CLONE_FILES | unix.CLONE_CHILD_CLEARTID | unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
 	behind := img.steps
 	img.steps = make([]step, 0, len(behind)+8)
 	add := func(what string, nr uintptr, args ...uintptr) int {
@@ -253,9 +168,6 @@ func (img *image) lay(s *Spawner, report uintptr) {
 		copy(st.args[:], args)
 		img.steps = append(img.steps, st)
 		return len(img.steps) - 1
-	}
-	message := func() {
-		add("report", unix.SYS_WRITE, report, uintptr(unsafe.Pointer(&img.message)), messageSize)
 	}
 	// The fourth and fifth argument are the address to clear and the thread
 	// pointer, in an order that depends on the machine; the latter is not used.
@@ -273,14 +185,8 @@ func (img *image) lay(s *Spawner, report uintptr) {
 	add("enter "+s.Dir, unix.SYS_CHDIR, uintptr(unsafe.Pointer(img.dir)))
 	img.filter = add("install the seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
 		unix.SECCOMP_FILTER_FLAG_NEW_LISTENER|unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, uintptr(unsafe.Pointer(&img.fprog)))
-	if s.Asked {
-		message()
-	}
-	img.exec = add("execute "+s.Path, unix.SYS_EXECVE, uintptr(unsafe.Pointer(img.path)), uintptr(unsafe.Pointer(&img.argv[0])), uintptr(unsafe.Pointer(&img.envv[0])))
-	img.failure = len(img.steps)
-	if s.Asked {
-		message()
-	}
+	img.exec = add("execute "+s.Path, unix.SYS_EXECVE, uintptr(unsafe.Pointer(img.path)), uintptr(unsafe.Pointer(&img.argv[0])), uintptr(unsafe.Pointer(&img.envv[0])),
+		uintptr(pass[0]), uintptr(pass[1]), uintptr(pass[2]))
 	img.exit = add("exit", unix.SYS_EXIT_GROUP, 125)
 }
 
@@ -321,22 +227,20 @@ func spawn(img *image) (pid uintptr, errno unix.Errno) {
 	beforeFork()
 	for {
 		st := &img.steps[img.at]
-		result, _, e := syscall.RawSyscall6(st.nr, st.args[0], st.args[1], st.args[2], st.args[3], st.args[4], 0)
+		result, _, e := syscall.RawSyscall6(st.nr, st.args[0], st.args[1], st.args[2], st.args[3], st.args[4], st.args[5])
 		switch {
 		case img.at == 0 && result == 0 && e == 0: // the child begins
 			afterForkInChild()
 		case img.at == 0, img.alone == 0:
-			// The parent: of a copy, of nothing, or of a child that has executed
-			// the program or ended.
+			// The parent: of nothing, or of a child that has executed the program
+			// or ended.
 			afterFork()
 			return result, e
-		case e != 0 && img.at < img.failure:
+		case e != 0:
 			img.failed, img.errno = img.at, uint32(e)
-			img.message[0], img.message[1] = uint32(img.at), uint32(e)
-			img.at = img.failure - 1
+			img.at = img.exit - 1
 		case img.at == img.filter:
 			img.listener = uint32(result)
-			img.message[0], img.message[1] = uint32(img.at), uint32(result)
 		}
 		img.at++
 	}

@@ -100,7 +100,7 @@ func TestSpawnRefuses(t *testing.T) {
 func TestChildEndsInBetween(t *testing.T) {
 	s := newStage(t)
 	sp := s.spawner(everything, "/nothing")
-	img, err := sp.image(-1)
+	img, err := sp.image()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,13 +111,13 @@ func TestChildEndsInBetween(t *testing.T) {
 		t.Fatal(err)
 	}
 	for at := 1; at < img.exit-1; at++ {
-		img, err := sp.image(-1)
+		img, err := sp.image()
 		if err != nil {
 			t.Fatal(err)
 		}
-		img.steps[at] = step{what: "end", nr: unix.SYS_EXIT_GROUP, args: [5]uintptr{7}}
-		img.steps[at+1] = step{what: "make a directory", nr: unix.SYS_MKDIRAT, args: [5]uintptr{^uintptr(99), uintptr(unsafe.Pointer(p)), 0o700}}
-		img.exec, img.exit, img.failure = -1, at+2, at+2
+		img.steps[at] = step{what: "end", nr: unix.SYS_EXIT_GROUP, args: [6]uintptr{7}}
+		img.steps[at+1] = step{what: "make a directory", nr: unix.SYS_MKDIRAT, args: [6]uintptr{^uintptr(99), uintptr(unsafe.Pointer(p)), 0o700}}
+		img.exec, img.exit = -1, at+2
 		img.steps[at+2] = step{what: "end", nr: unix.SYS_GETPID}
 		syscall.ForkLock.Lock()
 		pid, errno := spawn(img)
