@@ -12,6 +12,7 @@ import (
 	"nipcells/internal/hier"
 	"nipcells/internal/npk"
 	"nipcells/internal/plan"
+	"nipcells/internal/programs"
 	"nipcells/internal/wall"
 )
 
@@ -38,19 +39,21 @@ func grant(p *plan.Plan, m *npk.Manifest, policies []string) error {
 var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
 
 // rules are the Landlock rules that every cell of the package has: its view,
-// the loaders that its executables name, devices. The view
-// stays readable without RPATH: a program that cannot read its libraries
+// the loaders that the executables of the view's packages name, devices. The
+// view stays readable without RPATH: a program that cannot read its libraries
 // cannot start.
-func rules(root *hier.Root, head *npk.Head, p *plan.Plan) []plan.Rule {
+func rules(root *hier.Root, p *plan.Plan, packages []*programs.Installed) []plan.Rule {
 	list := []plan.Rule{{Path: p.View, Access: uint64(wall.Package)}}
 	seen := map[string]bool{}
-	for i := range head.Entries {
-		e := &head.Entries[i]
-		if e.Interp.IsZero() || seen[e.Interp.String()] {
-			continue
+	for _, pkg := range packages {
+		for i := range pkg.Head.Entries {
+			e := &pkg.Head.Entries[i]
+			if e.Interp.IsZero() || seen[e.Interp.String()] {
+				continue
+			}
+			seen[e.Interp.String()] = true
+			list = append(list, plan.Rule{Path: root.Loader(e.Interp.String()), Access: uint64(wall.Package)})
 		}
-		seen[e.Interp.String()] = true
-		list = append(list, plan.Rule{Path: root.Loader(e.Interp.String()), Access: uint64(wall.Package)})
 	}
 	for _, d := range devices {
 		list = append(list, plan.Rule{Path: d, Access: uint64(wall.Device), Optional: true})

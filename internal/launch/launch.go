@@ -94,7 +94,7 @@ func Compute(own *hier.Root, name string) (*plan.Plan, error) {
 	if root.Path() != own.Path() {
 		policies = append(policies, root.Policy())
 	}
-	for _, path := range append([]string{root.Record(m.Name, m.Version), root.Current(title), self()}, policies...) {
+	for _, path := range append([]string{root.Record(m.Name, m.Version), root.Current(title), view, self()}, policies...) {
 		p.Stamps = append(p.Stamps, plan.Look(path))
 	}
 	if root.Path() != own.Path() { // a package of that name in the own root comes first
@@ -103,7 +103,11 @@ func Compute(own *hier.Root, name string) (*plan.Plan, error) {
 	if err := grant(p, m, policies); err != nil {
 		return nil, err
 	}
-	p.Rules = rules(root, head, p)
+	held, err := programs.Held(installed)
+	if err != nil {
+		return nil, err
+	}
+	p.Rules = rules(root, p, append(held, installed))
 	p.Env = environment(m, p)
 	return p, commands(p, head)
 }

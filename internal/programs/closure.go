@@ -112,6 +112,25 @@ func pinned(p *Installed, title string) string {
 	return list[0].Name()
 }
 
+// Held returns the packages that the view of p holds besides p itself: its
+// closure, in the versions that were active when the view was made.
+func Held(p *Installed) ([]*Installed, error) {
+	if len(p.Head.Manifest.Depends) == 0 {
+		return nil, nil
+	}
+	all, err := List(p.Root)
+	if err != nil {
+		return nil, err
+	}
+	var held []*Installed
+	for _, q := range all {
+		if q.Name != p.Name && pinned(p, q.Title) == q.Version {
+			held = append(held, q)
+		}
+	}
+	return held, nil
+}
+
 // users returns the packages whose views hold the version p.
 func users(p *Installed, all []*Installed) (by []*Installed) {
 	for _, q := range all {
