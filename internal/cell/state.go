@@ -171,8 +171,8 @@ func List(root *hier.Root) ([]Info, error) {
 	}
 	var list []Info
 	for _, e := range entries {
-		if _, err := strconv.ParseUint(e.Name(), 16, 32); err != nil || len(e.Name()) != 8 {
-			continue
+		if id, err := strconv.ParseUint(e.Name(), 16, 32); err != nil || !e.IsDir() || fmt.Sprintf("%08x", id) != e.Name() {
+			continue // no cell's: ending it would end another that has this number
 		}
 		info, err := read(root, e.Name())
 		if errors.Is(err, fs.ErrNotExist) {

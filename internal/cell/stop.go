@@ -73,13 +73,17 @@ func Stop(root *hier.Root, c Info, grace time.Duration) (killed bool, err error)
 		return false, fmt.Errorf("stop cell %s: signal its supervisor: %w", c.Fiber, err)
 	}
 	if gone(supervisor, grace) {
-		return false, nil
+		// A supervisor that is too young to take signals dies of them, and
+		// leaves the rest to who comes next.
+		_, err := Recover(root)
+		return false, err
 	}
 	// The supervisor sees its program die and cleans up; one that hangs is
 	// killed too, and what it should have done is done here.
 	KillMarked(uint32(id))
 	if gone(supervisor, grace) {
-		return true, nil
+		_, err := Recover(root)
+		return true, err
 	}
 	if err := unix.PidfdSendSignal(supervisor, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return true, fmt.Errorf("stop cell %s: kill its supervisor: %w", c.Fiber, err)
