@@ -11,6 +11,7 @@ import (
 var orphans = map[string][]string{
 	"a session of its own":             {"stay"},
 	"without a first thread":           {"headless"},
+	"forking successors":               {"chain"},
 	"waiting for locks in all threads": {"locks", "1500"},
 }
 

@@ -62,6 +62,9 @@ func program(words []string) int {
 		<-ready
 		fmt.Println(unix.Getpid())
 		unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+	case "chain": // a process that forks a successor and ends, again and again
+		fmt.Println("begun")
+		fork(3)
 	case "fault":
 		unix.RawSyscall(unix.SYS_REBOOT, 0, 0, 0)
 	case "faults": // N times
@@ -89,6 +92,25 @@ func program(words []string) int {
 		return 99
 	}
 	return 0
+}
+
+// fork makes width chains of processes of which each forks the next and ends.
+// Between the forks nothing is called but the kernel: what is forked has none of
+// the runtime's threads.
+func fork(width int) {
+	for {
+		pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
+		switch {
+		case errno != 0:
+			continue // the host has no more processes at the moment
+		case pid == 0 && width > 1:
+			width--
+		case pid != 0 && width <= 1:
+			unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+		case pid != 0:
+			width--
+		}
+	}
 }
 
 // sleep never returns, and leaves the thread where it is.
