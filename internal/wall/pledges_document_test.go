@@ -1,0 +1,122 @@
+package wall
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/capability"
+)
+
+//go:generate go test -run TestPledgesDocument . -args -write-pledges
+
+var writePledges = flag.Bool("write-pledges", false, "write docs/PLEDGES.md instead of comparing it")
+
+const pledgesDocument = "../../docs/PLEDGES.md"
+
+// TestPledgesDocument keeps docs/PLEDGES.md the same as the sets in promises.go.
+func TestPledgesDocument(t *testing.T) {
+	want := pledgesText(t)
+	if *writePledges {
+		if err := os.WriteFile(pledgesDocument, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(pledgesDocument)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Error("docs/PLEDGES.md is not what promises.go says: run go generate ./internal/wall")
+	}
+}
+
+func pledgesText(t *testing.T) string {
+	var b strings.Builder
+	b.WriteString(`# The promises, call by call
+
+Made by ` + "`go generate ./internal/wall`" + ` from internal/wall/promises.go; a test compares the two.
+
+The seccomp filter of a cell is made of the sets below: of every set that belongs to its pledge, in this order. The first row that
+names a call and whose conditions all hold decides about it. What no row decides is a **capability fault**. All sets are given for
+both architectures; names that one of them lacks are passed over. Calls of another architecture, and of the x32 ABI, are faults.
+
+- **allow**: the kernel carries it out; Landlock still decides about files, TCP ports, signals and abstract sockets.
+- **ask**: the supervisor decides (internal/membrane).
+- an error's name: the call fails with it, without being made.
+
+Conditions are on the arguments, counted from 0, on their low 32 bits (` + "`high`" + `: the upper ones), as the filter compares them.
+A range includes both its ends.
+`)
+	for i, p := range promises() {
+		fmt.Fprintf(&b, "\n## %s\n\n| calls | if | then |\n|---|---|---|\n", promiseTitle(i, p.bit))
+		for _, r := range p.rows {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", strings.Join(strings.Fields(r.names), " "), testsText(r.tests), verdictText(t, r.verdict))
+		}
+	}
+	return b.String()
+}
+
+func promiseTitle(i int, bit capability.Pledge) string {
+	switch {
+	case bit == 0 && i == 0:
+		return "Refusals: in every cell, before all promises"
+	case bit == 0 && i < len(promises())-1:
+		return "In every cell"
+	case bit == 0:
+		return "Quiet refusals: in every cell, after all promises"
+	case bit == capability.WriteOnly:
+		return "WPATH, besides CPATH and FATTR which it contains"
+	case bit == capability.ExecOnly:
+		return "EXEC, besides PROC which it contains"
+	}
+	return bit.String()
+}
+
+func testsText(tests []test) string {
+	var parts []string
+	for _, t := range tests {
+		arg := fmt.Sprintf("%d", t.arg)
+		if t.high {
+			arg += " high"
+		}
+		if t.mask != ^uint32(0) {
+			arg += fmt.Sprintf(" & %#x", t.mask)
+		}
+		var values []string
+		for _, v := range t.values {
+			text := fmt.Sprintf("%#x", v.from)
+			if v.to != v.from {
+				text += fmt.Sprintf("..%#x", v.to)
+			}
+			values = append(values, text)
+		}
+		relation := " is "
+		if t.not {
+			relation = " is not "
+		}
+		parts = append(parts, arg+relation+strings.Join(values, ", "))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func verdictText(t *testing.T, v Verdict) string {
+	switch {
+	case v == Allow:
+		return "allow"
+	case v == Ask:
+		return "ask"
+	case v == Errno(0):
+		return "success, without being made"
+	}
+	name := unix.ErrnoName(unix.Errno(v & 0xffff))
+	if name == "" || v&^0xffff != Errno(0) {
+		t.Fatalf("verdict %#x has no words", v)
+	}
+	return name
+}
