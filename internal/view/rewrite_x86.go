@@ -1,0 +1,321 @@
+package view
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sort"
+
+	"golang.org/x/arch/x86/x86asm"
+)
+
+// x86 is how amd64 is rewritten. A site's last bytes, from an instruction's
+// first byte at least five before the end of the syscall instruction, become a
+// jump to the trampoline, which makes the instructions that were there, calls
+// the shim, and jumps back.
+type x86 struct{}
+
+// pathCallsAMD64 are the calls that the shim makes, by number.
+func pathCallsAMD64(nr uint32) string {
+	switch nr {
+	case 2:
+		return "open"
+	case 4:
+		return "stat"
+	case 6:
+		return "lstat"
+	case 21:
+		return "access"
+	case 59:
+		return "execve"
+	case 79:
+		return "getcwd"
+	case 80:
+		return "chdir"
+	case 89:
+		return "readlink"
+	case 137:
+		return "statfs"
+	case 257:
+		return "openat"
+	case 262:
+		return "newfstatat"
+	case 267:
+		return "readlinkat"
+	case 269:
+		return "faccessat"
+	case 322:
+		return "execveat"
+	case 332:
+		return "statx"
+	case 436:
+		return "close_range"
+	case 439:
+		return "faccessat2"
+	}
+	return ""
+}
+
+// x86Code is what a sweep over the code found.
+type x86Code struct {
+	parts   []part
+	starts  []uint32          // of each instruction, in order: offset from base
+	base    uint64            // address of the first part
+	end     uint64            // of the last
+	calls   []int             // indices in starts of syscall instructions
+	targets map[uint64]string // what something may jump to, and what
+}
+
+func (c *x86Code) addr(i int) uint64 { return c.base + uint64(c.starts[i]) }
+
+// bytes returns the code from addr on.
+func (c *x86Code) bytes(addr uint64) []byte {
+	i := sort.Search(len(c.parts), func(i int) bool { return c.parts[i].addr > addr })
+	if i == 0 || addr-c.parts[i-1].addr >= uint64(len(c.parts[i-1].code)) {
+		return nil
+	}
+	return c.parts[i-1].code[addr-c.parts[i-1].addr:]
+}
+
+// sweep decodes all code from end to end and collects where it jumps to. A
+// table of addresses or distances counts as one wherever code or data names its
+// beginning, so that targets has too much in it rather than too little.
+func (x86) sweep(p *program) (*x86Code, error) {
+	parts, err := p.parts()
+	if err != nil {
+		return nil, err
+	}
+	last := parts[len(parts)-1]
+	c := &x86Code{parts: parts, base: parts[0].addr, end: last.addr + uint64(len(last.code)), targets: map[uint64]string{}}
+	if c.end-c.base >= 1<<32 {
+		return nil, fmt.Errorf("%w: its code is too far apart", ErrUnproven)
+	}
+	for _, s := range parts {
+		if err := c.sweepPart(p, s); err != nil {
+			return nil, err
+		}
+	}
+	p.pointers(func(addr uint64) {
+		if c.base <= addr && addr < c.end {
+			c.targets[addr] = "a word of data"
+		}
+	})
+	for _, f := range p.functions() {
+		// glibc's __restore_rt begins, for the unwinder, one byte early.
+		if b := c.bytes(f); b != nil && !c.boundary(f) && !c.boundary(f+1) {
+			return nil, fmt.Errorf("%w: function at %#x is in the middle of an instruction", ErrUnproven, f)
+		}
+		c.targets[f] = "a function"
+	}
+	return c, nil
+}
+
+// boundary reports whether an instruction begins at addr.
+func (c *x86Code) boundary(addr uint64) bool {
+	i := sort.Search(len(c.starts), func(i int) bool { return c.addr(i) >= addr })
+	return i < len(c.starts) && c.addr(i) == addr
+}
+
+func (c *x86Code) sweepPart(p *program, s part) error {
+	for off := 0; off < len(s.code); {
+		at, b := s.addr+uint64(off), s.code[off:]
+		n, inst, ok := decodeX86(b)
+		if !ok {
+			return fmt.Errorf("%w: no instruction at %#x: % x", ErrUnproven, at, b[:min(len(b), 8)])
+		}
+		if n == 2 && b[0] == 0x0f && b[1] == 0x05 {
+			c.calls = append(c.calls, len(c.starts))
+		}
+		c.starts = append(c.starts, uint32(at-c.base))
+		off += n
+		for _, a := range inst.Args {
+			switch a := a.(type) {
+			case x86asm.Rel:
+				c.targets[at+uint64(n)+uint64(int64(a))] = fmt.Sprintf("the instruction at %#x", at)
+			case x86asm.Mem:
+				if a.Base == x86asm.RIP {
+					c.reference(p, at+uint64(n)+uint64(a.Disp), at)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// reference notes what the instruction at from names: code, or perhaps a table
+// of distances to code.
+func (c *x86Code) reference(p *program, addr, from uint64) {
+	if c.base <= addr && addr < c.end {
+		c.targets[addr] = fmt.Sprintf("an address in the instruction at %#x", from)
+		return
+	}
+	for at := addr; ; at += 4 {
+		b := p.image.Bytes(at, 4)
+		if b == nil {
+			return
+		}
+		to := addr + uint64(int64(int32(binary.LittleEndian.Uint32(b))))
+		if to < c.base || to >= c.end {
+			return
+		}
+		c.targets[to] = fmt.Sprintf("a table at %#x", addr)
+	}
+}
+
+// sites implements machine.
+func (x x86) sites(p *program) ([]Site, []patch, int, error) {
+	c, err := x.sweep(p)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	var sites []Site
+	var patches []patch
+	unknown := 0
+	for _, i := range c.calls {
+		nr, ok := c.number(i)
+		if !ok {
+			unknown++
+			continue
+		}
+		name := pathCallsAMD64(nr)
+		if name == "" {
+			continue
+		}
+		s := Site{Addr: c.addr(i), Call: name}
+		t, why := c.take(i)
+		if s.Why = why; why == "" {
+			t.site = len(sites)
+			patches = append(patches, t)
+		}
+		sites = append(sites, s)
+	}
+	return sites, patches, unknown, nil
+}
+
+// maxBack is how many instructions before a syscall instruction are looked at.
+const maxBack = 16
+
+// number proves the number of the system call at instruction i: the last
+// instruction before it that writes eax does so with a constant, and nothing
+// jumps to between the two.
+func (c *x86Code) number(i int) (uint32, bool) {
+	for j, at := i, c.addr(i); j > 0 && i-j < maxBack; {
+		if _, ok := c.targets[at]; ok {
+			return 0, false
+		}
+		j--
+		before := c.addr(j)
+		n, inst, ok := decodeX86(c.bytes(before))
+		if !ok || before+uint64(n) != at || inst.Op == 0 {
+			return 0, false
+		}
+		at = before
+		if inst.Op == x86asm.MOV && inst.Args[0] == x86asm.EAX {
+			imm, ok := inst.Args[1].(x86asm.Imm)
+			return uint32(imm), ok
+		}
+		if !harmless(inst.Op) || writesRAX(inst) {
+			return 0, false
+		}
+	}
+	return 0, false
+}
+
+// harmless reports whether op goes on with the next instruction and changes no
+// general register but its first operand, if that is one, and rsp.
+func harmless(op x86asm.Op) bool {
+	switch op {
+	case x86asm.MOV, x86asm.LEA, x86asm.MOVZX, x86asm.MOVSX, x86asm.MOVSXD, x86asm.XOR, x86asm.SUB, x86asm.ADD, x86asm.AND,
+		x86asm.OR, x86asm.PUSH, x86asm.CMP, x86asm.TEST, x86asm.NOP, x86asm.SHL, x86asm.SHR, x86asm.SAR, x86asm.NEG, x86asm.NOT,
+		x86asm.MOVAPS, x86asm.MOVUPS, x86asm.MOVQ, x86asm.MOVD, x86asm.PXOR:
+		return true
+	}
+	return false
+}
+
+func writesRAX(inst x86asm.Inst) bool {
+	switch inst.Args[0] {
+	case x86asm.AL, x86asm.AH, x86asm.AX, x86asm.EAX, x86asm.RAX:
+		return inst.Op != x86asm.CMP && inst.Op != x86asm.TEST && inst.Op != x86asm.PUSH
+	}
+	return false
+}
+
+// take plans the change of the syscall instruction i.
+func (c *x86Code) take(i int) (t patch, why string) {
+	const jump, call = 5, 2
+	end := c.addr(i) + call
+	for j := i; ; {
+		if what, ok := c.targets[c.addr(j)]; ok && c.addr(j) != end && end-c.addr(j) < jump {
+			return patch{}, what + " may jump into what would be replaced"
+		}
+		if end-c.addr(j) >= jump {
+			t.from, t.size = c.addr(j), int(end-c.addr(j))
+			t.moved = c.bytes(t.from)[:t.size-call]
+			return t, ""
+		}
+		if j--; j < 0 || i-j > maxBack {
+			return patch{}, "too little room before it"
+		}
+		n, inst, ok := decodeX86(c.bytes(c.addr(j)))
+		if !ok || c.addr(j)+uint64(n) != c.addr(j+1) || !harmless(inst.Op) || inst.PCRel != 0 || relative(inst) {
+			return patch{}, "an instruction before it cannot move"
+		}
+	}
+}
+
+// relative reports whether an instruction depends on where it stands.
+func relative(inst x86asm.Inst) bool {
+	for _, a := range inst.Args {
+		if m, ok := a.(x86asm.Mem); ok && m.Base == x86asm.RIP {
+			return true
+		}
+		if _, ok := a.(x86asm.Rel); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// What surrounds the call of the shim in a trampoline: a step over the red zone
+// and back, by instructions that leave the flags alone.
+const (
+	stepOver = "\x48\x8d\x64\x24\x80"             // lea -0x80(%rsp),%rsp
+	stepBack = "\x48\x8d\xa4\x24\x80\x00\x00\x00" // lea 0x80(%rsp),%rsp
+	nearLen  = 5                                  // call and jmp with 32 bits
+)
+
+func (x86) trampolineSize(p patch) int {
+	return len(p.moved) + len(stepOver) + len(stepBack) + 2*nearLen
+}
+
+func (x x86) trampoline(p patch, addr, entry uint64) ([]byte, error) {
+	b := append(append([]byte(nil), p.moved...), stepOver...)
+	call, err := near(0xe8, addr+uint64(len(b)), entry)
+	if err != nil {
+		return nil, err
+	}
+	b = append(append(b, call...), stepBack...)
+	back, err := x.branch(addr+uint64(len(b)), p.from+uint64(p.size))
+	return append(b, back...), err
+}
+
+func (x x86) jump(p patch, trampoline uint64) ([]byte, error) {
+	b, err := x.branch(p.from, trampoline)
+	for len(b) < p.size {
+		b = append(b, 0xcc) // int3: nothing comes here
+	}
+	return b, err
+}
+
+func (x86) branch(addr, to uint64) ([]byte, error) { return near(0xe9, addr, to) }
+
+func (x86) arch() string { return "amd64" }
+
+// near is a call or jump with a distance of 32 bits.
+func near(op byte, addr, to uint64) ([]byte, error) {
+	d := int64(to) - int64(addr) - nearLen
+	if d != int64(int32(d)) {
+		return nil, fmt.Errorf("%w: %#x is too far from %#x", ErrUnproven, to, addr)
+	}
+	return binary.LittleEndian.AppendUint32([]byte{op}, uint32(d)), nil
+}
