@@ -108,13 +108,14 @@ type cell struct {
 	busy     bool // the membrane has a notification that needs its own thread
 	started  time.Time
 	guard    guard
+	faults   faults
 	membrane *membrane.Membrane
 }
 
 // prepare does all that can fail on somebody's mistake, in the order of the
 // architecture's steps 1 and 2: plan, then fiber-id and /Cell/<id>.
 func prepare(o *Options) (*cell, error) {
-	c := &cell{Options: o, pledge: o.Plan.Pledge, ruleset: -1}
+	c := &cell{started: time.Now(), Options: o, pledge: o.Plan.Pledge, ruleset: -1}
 	if _, inside := wall.OwnMark(); inside {
 		return nil, ErrInside
 	}
@@ -122,6 +123,10 @@ func prepare(o *Options) (*cell, error) {
 		return nil, err
 	}
 	if err := c.checkDescriptors(); err != nil {
+		return nil, err
+	}
+	// Before anything else is opened, which could get this number.
+	if err := placeRoot(c.Plan.Prefix, PackageFD); err != nil {
 		return nil, err
 	}
 	if o.Replace {
@@ -146,7 +151,7 @@ func prepare(o *Options) (*cell, error) {
 		return nil, err
 	}
 	var err error
-	c.state, err = newState(o.Root, c.identity)
+	c.state, err = newState(o.Root, c.identity, describe(o.Plan.Package, o.Plan.Version, c.command.Name, c.started))
 	return c, err
 }
 

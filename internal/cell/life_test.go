@@ -49,10 +49,7 @@ func TestExitStatus(t *testing.T) {
 			t.Errorf("%s: status %d, want %d: %q", tt.name, status, tt.want, r.lines())
 		}
 	}
-	entries, err := os.ReadDir(s.root.Cells())
-	if err != nil || len(entries) != 0 {
-		t.Errorf("left in Cell: %v, %v", entries, err)
-	}
+	s.clean("00000000")
 }
 
 // TestInput has somebody else's descriptors at standard input.
@@ -345,5 +342,62 @@ func TestRemoveCell(t *testing.T) {
 	}
 	if err := removeCell(dir); err != nil {
 		t.Errorf("a second time: %v", err)
+	}
+}
+
+// TestFaultFlood has a cell do nothing but what it may not.
+func TestFaultFlood(t *testing.T) {
+	s := newSite(t)
+	const n = 2000
+	status, r := s.run(spec{Args: []string{"faults", strconv.Itoa(n)}, Deny: true})
+	if status != 0 {
+		t.Fatalf("status %d: %q", status, r.lines())
+	}
+	if got := len(r.lines()); got < faultBurst || got > faultBurst+5 {
+		t.Errorf("%d faults gave %d lines", n, got)
+	}
+	got := slices.Sorted(slices.Values(kinds(t, s)))
+	if at := slices.Index(got, "fault"); len(got) > faultBurst+7 || at < 0 {
+		t.Errorf("%d faults gave %d records", n, len(got))
+	}
+}
+
+func TestFaultsTold(t *testing.T) {
+	var f faults
+	now := time.Now()
+	for i := range faultBurst {
+		if untold, ok := f.tell(now); !ok || untold != 0 {
+			t.Fatalf("fault %d: told %t, %d before it were not", i, ok, untold)
+		}
+	}
+	for range 7 {
+		if _, ok := f.tell(now.Add(faultPause - 1)); ok {
+			t.Fatal("told beyond the burst")
+		}
+	}
+	if untold, ok := f.tell(now.Add(faultPause)); !ok || untold != 7 {
+		t.Errorf("after a pause: told %t, %d before it were not, want 7", ok, untold)
+	}
+}
+
+// TestManyDescriptors has the caller leave so many open that the next number is
+// the package's: nothing of the supervisor's may be there.
+func TestManyDescriptors(t *testing.T) {
+	s := newSite(t)
+	for _, input := range []string{"up to 37", "up to 38", "up to 39", "up to 40"} {
+		r := s.start(spec{Args: []string{"stay"}, Input: input})
+		r.line()
+		c, err := Find(s.root, r.fiber)
+		if err != nil {
+			t.Errorf("%s: %v", input, err)
+		}
+		c.Fiber, c.Supervisor = r.fiber, r.cmd.Process.Pid
+		r.cmd.Process.Signal(unix.SIGSTOP)
+		if _, err := Stop(s.root, c, 10*time.Millisecond); err != nil {
+			t.Errorf("%s: %v", input, err)
+		}
+		r.cmd.Process.Kill()
+		r.wait()
+		s.clean(r.fiber)
 	}
 }

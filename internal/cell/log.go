@@ -113,6 +113,9 @@ func Forget(root *hier.Root, pkg string) error {
 	if _, err := Recover(root); err != nil {
 		return err
 	}
+	if err := dropSpare(root); err != nil {
+		return fmt.Errorf("remove the spare cell: %w", err)
+	}
 	err := ledger.Open(root.Ledger()).Read(func(r ledger.Record) error {
 		if r.Kind != "start" || r.Field("package") != pkg {
 			return nil

@@ -76,6 +76,13 @@ func (s *spec) place() error {
 		for fd = 0; fd < 60 && err == nil; {
 			fd, err = unix.Open("/dev/null", unix.O_RDWR, 0)
 		}
+	default: // the same, up to a number
+		last := 0
+		if _, err = fmt.Sscanf(s.Input, "up to %d", &last); err == nil {
+			for fd = 0; fd < last && err == nil; {
+				fd, err = unix.Open("/dev/null", unix.O_RDWR, 0)
+			}
+		}
 	}
 	if err != nil {
 		return err
@@ -337,7 +344,14 @@ func (s *site) clean(fiber string) {
 		s.t.Fatal(err)
 	}
 	for _, e := range entries {
-		s.t.Errorf("Cell/%s is left", e.Name())
+		if e.Name() != ".spare" {
+			s.t.Errorf("Cell/%s is left", e.Name())
+		}
+	}
+	for _, dir := range []string{"tmp", "run"} { // the next cell's must be as new
+		if left, _ := os.ReadDir(s.root.Cells() + "/.spare/" + dir); len(left) != 0 {
+			s.t.Errorf("%s is left for the next cell", left[0].Name())
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package cell
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,14 +30,7 @@ func (e *ExecError) Unwrap() error { return e.Err }
 //     instruction and the supervisor never does;
 //  8. the listener serves.
 func (c *cell) start() error {
-	c.started = time.Now()
-	if err := placeRoot(c.Plan.Prefix, PackageFD); err != nil {
-		return err
-	}
 	c.ledger = ledger.Open(c.Root.Ledger())
-	if err := c.state.describe(c.Plan.Package, c.Plan.Version, c.command.Name, c.started); err != nil {
-		return err
-	}
 	_, err := c.ledger.Append("start", ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package),
 		ledger.Text("version", c.Plan.Version), ledger.Text("command", c.command.Name), ledger.Text("pledge", c.pledge.String()))
 	if err != nil {
@@ -67,6 +59,10 @@ func placeRoot(dir string, fd int) error {
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", dir, err)
+	}
+	if root == fd { // it happened to be free next
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
+		return err
 	}
 	defer unix.Close(root)
 	if err := unix.Dup3(root, fd, 0); err != nil {
@@ -101,31 +97,6 @@ func (c *cell) launch() error {
 
 func (c *cell) confinement() wall.Confinement {
 	return wall.Confinement{Identity: c.identity, Ruleset: c.ruleset}
-}
-
-// onFault writes what the cell tried into the ledger and tells the person.
-func (c *cell) onFault(f membrane.Fault) {
-	missing := ""
-	if f.Missing != 0 {
-		missing = f.Missing.String()
-	}
-	verdict := "killed"
-	if !f.Killed {
-		verdict = "denied"
-	}
-	_, err := c.ledger.Append("fault", ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package),
-		ledger.Text("program", f.Program), ledger.Number("pid", int64(f.PID)), ledger.Text("call", f.Call),
-		ledger.Text("missing", missing), ledger.Text("verdict", verdict))
-	line := fmt.Sprintf("%s: capability fault: %s (process %d) called %s", c.Plan.Package, f.Program, f.PID, f.Call)
-	if missing != "" {
-		line += fmt.Sprintf(", which needs %s: %s; grant it with --pledge %s", missing, verdict, c.pledge|f.Missing)
-	} else {
-		line += ", which no cell may: " + verdict
-	}
-	c.Report(line)
-	if err != nil {
-		c.Report("ledger: " + err.Error())
-	}
 }
 
 // ExitStatus says how nip ends when Run returned err, as a shell would: 126

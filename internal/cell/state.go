@@ -22,27 +22,35 @@ import (
 // state is /Cell/<fiber-id>: tmp/ and run/ for the program, and the file
 // "state", which others read and which the supervisor keeps locked as long as
 // it lives. Its lines are key=value: supervisor, package, version, command,
-// started (RFC 3339), then first once the program runs.
+// started (RFC 3339), then first once the program runs; empty lines fill it up
+// to stateSize, so that it is written in place.
 type state struct {
 	fiber string // 8 hexadecimal digits
 	id    uint32 // the same
 	dir   string
 	file  *os.File
+	text  string
 }
+
+const stateSize = 512
 
 func (s *state) tmp() string { return s.dir + "/tmp" }
 func (s *state) run() string { return s.dir + "/run" }
 
-// newState makes the directory of a new cell. Names of running cells are never
-// taken again; 32 random bits make a second try rare.
-func newState(root *hier.Root, id wall.Identity) (*state, error) {
+// newState makes the directory of a new cell; text is what its state says.
+// Names of running cells are never taken again; 32 random bits make a second
+// try rare.
+func newState(root *hier.Root, id wall.Identity, text string) (*state, error) {
 	for {
 		var n uint32
 		if _, err := unix.Getrandom(unsafe.Slice((*byte)(unsafe.Pointer(&n)), 4), 0); err != nil {
 			return nil, fmt.Errorf("choose a fiber-id: %w", err)
 		}
-		s := &state{fiber: fmt.Sprintf("%08x", n), id: n}
+		s := &state{fiber: fmt.Sprintf("%08x", n), id: n, text: text}
 		s.dir = root.Cell(s.fiber)
+		if s.takeSpare(root, id) {
+			return s, nil
+		}
 		err := unix.Mkdir(s.dir, 0o700)
 		if errors.Is(err, unix.ENOENT) {
 			if err = root.Make("Cell"); err == nil {
@@ -66,13 +74,16 @@ func newState(root *hier.Root, id wall.Identity) (*state, error) {
 func (s *state) fill(id wall.Identity) error {
 	// The file gets its name when it is locked: one of that name without a lock
 	// is a dead cell's, however young.
-	fd, err := unix.Open(s.dir+"/state.new", unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_APPEND, 0o600)
+	fd, err := unix.Open(s.dir+"/state.new", unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return fmt.Errorf("create %s/state: %w", s.dir, err)
 	}
 	s.file = os.NewFile(uintptr(fd), s.dir+"/state")
 	if err := unix.Flock(fd, unix.LOCK_EX); err != nil {
 		return fmt.Errorf("lock %s/state: %w", s.dir, err)
+	}
+	if err := s.write(""); err != nil {
+		return fmt.Errorf("write %s/state: %w", s.dir, err)
 	}
 	if err := unix.Rename(s.dir+"/state.new", s.dir+"/state"); err != nil {
 		return fmt.Errorf("name %s/state: %w", s.dir, err)
@@ -95,17 +106,24 @@ func (s *state) fill(id wall.Identity) error {
 	return nil
 }
 
-func (s *state) describe(pkg, version, command string, started time.Time) error {
-	text := fmt.Sprintf("supervisor=%d\npackage=%s\nversion=%s\ncommand=%s\nstarted=%s\n",
+// describe is what a state says before the program runs.
+func describe(pkg, version, command string, started time.Time) string {
+	return fmt.Sprintf("supervisor=%d\npackage=%s\nversion=%s\ncommand=%s\nstarted=%s\n",
 		os.Getpid(), pkg, version, command, started.UTC().Format(time.RFC3339Nano))
-	_, err := s.file.WriteString(text)
+}
+
+// write puts text and more into the file, with one system call where it has
+// its size already.
+func (s *state) write(more string) error {
+	text := s.text + more
+	if n := stateSize - len(text); n > 0 {
+		text += strings.Repeat("\n", n)
+	}
+	_, err := s.file.WriteAt([]byte(text), 0)
 	return err
 }
 
-func (s *state) running(first int) error {
-	_, err := s.file.WriteString("first=" + strconv.Itoa(first) + "\n")
-	return err
-}
+func (s *state) running(first int) error { return s.write("first=" + strconv.Itoa(first) + "\n") }
 
 // remove takes the cell's directory away. What the program left there is its
 // own and may be hostile: names are removed, symlinks are not followed.
@@ -113,8 +131,10 @@ func (c *cell) remove() {
 	if c.ruleset >= 0 {
 		unix.Close(c.ruleset)
 	}
-	if err := removeCell(c.state.dir); err != nil {
-		c.Report("clean up: " + err.Error())
+	if !c.state.keepSpare(c.Root, c.identity) {
+		if err := removeCell(c.state.dir); err != nil {
+			c.Report("clean up: " + err.Error())
+		}
 	}
 	c.state.file.Close() // the lock goes last, with the file it is on
 	if _, err := Recover(c.Root); err != nil {
