@@ -1,7 +1,6 @@
 package wall
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -46,6 +45,8 @@ func outcome(err error) int {
 
 func helper(what string, args []string) int {
 	switch what {
+	case "done":
+		return helperDone
 	case "read":
 		fd, err := unix.Open(args[0], unix.O_RDONLY, 0)
 		if err == nil {
@@ -73,7 +74,7 @@ func helper(what string, args []string) int {
 	case "link":
 		return outcome(unix.Link(args[0], args[1]))
 	case "execute":
-		return outcome(unix.Exec(args[0], []string{args[0]}, nil))
+		return outcome(unix.Exec(args[0], args, []string{helperVariable + "=done"}))
 	case "kill":
 		pid, err := strconv.Atoi(args[0])
 		if err != nil {
@@ -100,12 +101,6 @@ func helper(what string, args []string) int {
 			}
 		}
 		return tell(args[0], strings.Join(open, " "))
-	case "limit":
-		var l unix.Rlimit
-		if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &l); err != nil {
-			return helperOther
-		}
-		return tell(args[0], fmt.Sprint(l.Cur, l.Max))
 	}
 	return helperOther
 }
