@@ -155,6 +155,7 @@ type site struct {
 	t    *testing.T
 	base string // outside the root
 	root *hier.Root
+	name string // of the root, for the supervisor; empty: its own
 }
 
 func newSite(t *testing.T) *site {
@@ -201,7 +202,9 @@ func (s *site) start(sp spec) *running {
 // launch starts a supervisor.
 func (s *site) launch(sp spec) (*running, <-chan string) {
 	s.t.Helper()
-	sp.Root = s.root.Path()
+	if sp.Root = s.name; s.name == "" {
+		sp.Root = s.root.Path()
+	}
 	if sp.Pledge == 0 {
 		sp.Pledge = capability.AllPledges
 	}

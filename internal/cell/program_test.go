@@ -84,7 +84,18 @@ func program(words []string) int {
 	case "symlink":
 		fmt.Println(os.Symlink(words[1], words[2]))
 	case "chmod":
-		fmt.Println(os.Chmod(words[1], 0o700))
+		mode, _ := strconv.ParseUint(words[2], 8, 32)
+		fmt.Println(unix.Chmod(words[1], uint32(mode)))
+	case "setxattr":
+		fmt.Println(unix.Setxattr(words[1], words[2], []byte("value"), 0))
+	case "touch":
+		fmt.Println(unix.UtimesNanoAt(unix.AT_FDCWD, words[1], []unix.Timespec{{Sec: 7}, {Sec: 7}}, 0))
+	case "flock":
+		fd, err := unix.Open(words[1], unix.O_RDONLY, 0)
+		if err == nil {
+			err = unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
+		}
+		fmt.Println(err)
 	case "locks":
 		n, _ := strconv.Atoi(words[1])
 		locks(n)

@@ -212,6 +212,9 @@ func (c *cell) rules() []wall.Rule {
 	for _, u := range c.unveil {
 		rules = append(rules, wall.Rule{Path: u.Path, Access: wall.AccessOf(u.Rights, c.pledge), Resolved: true})
 	}
+	if c.Hide {
+		rules = append(rules, c.skeletonRule())
+	}
 	if c.pledge.Has(capability.Inet) {
 		for _, f := range resolverFiles {
 			rules = append(rules, wall.Rule{Path: f, Access: wall.Config, Optional: true})
@@ -227,6 +230,14 @@ var resolverFiles = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.co
 // writable and readable are what the Membrane goes by.
 func (c *cell) writable() []string {
 	list := []string{c.home, c.state.tmp(), c.state.run()}
+	// The Membrane compares with the kernel's names, which hold no symbolic links.
+	if real, err := filepath.EvalSymlinks(c.Root.Path()); err == nil && real != c.Root.Path() {
+		for i := range list {
+			if rel, ok := c.Root.Rel(list[i]); ok {
+				list[i] = filepath.Join(real, rel)
+			}
+		}
+	}
 	for _, u := range c.unveil {
 		if u.Rights.Has(capability.Write) {
 			list = append(list, u.Path)
@@ -250,9 +261,10 @@ func (c *cell) readable() []string {
 func (c *cell) environment() []string {
 	env := make([]string, 0, len(c.Plan.Env)+len(c.Env)+24)
 	put := func(name, value string) { env = append(env, name+"="+value) }
-	put("HOME", c.home)
-	put("TMPDIR", c.state.tmp())
-	put("XDG_RUNTIME_DIR", c.state.run())
+	home, tmp, run := c.placesOf()
+	put("HOME", home)
+	put("TMPDIR", tmp)
+	put("XDG_RUNTIME_DIR", run)
 	put("PATH", c.Plan.View+"/bin:"+c.Plan.View+"/sbin")
 	put("NIP_CELL", c.state.fiber)
 	put("NIP_PACKAGE", c.Plan.Package)
@@ -261,7 +273,7 @@ func (c *cell) environment() []string {
 			put(name, value)
 		}
 	}
-	expand := strings.NewReplacer("{home}", c.home, "{tmp}", c.state.tmp())
+	expand := strings.NewReplacer("{home}", home, "{tmp}", tmp)
 	for _, v := range c.Plan.Env {
 		if strings.Contains(v, "{") {
 			v = expand.Replace(v)
@@ -296,6 +308,9 @@ var callersVariables = []string{
 // compileFilter returns the seccomp program for the cell's pledge: the plan's
 // where the person changed nothing.
 func (c *cell) compileFilter() []byte {
+	if c.Hide {
+		return wall.CompileHidden(wall.Host(), c.pledge).Bytes()
+	}
 	if c.pledge == c.Plan.Pledge {
 		return append([]byte(nil), c.Plan.Filter...)
 	}
