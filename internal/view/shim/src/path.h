@@ -161,6 +161,8 @@ static long enter(long dirfd, const char *path, ulong flags, ulong mode)
 
 	if (!locate(dirfd, path, &to))
 		return ASK;
+	if (flags & ZONE_CREAT && to.rest[0] == '.' && !to.rest[1])
+		return ASK; /* a root itself: a slash that ended it would matter */
 	how = slot(flags, mode, to.in_root);
 	if (!how)
 		return ASK;

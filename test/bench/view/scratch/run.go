@@ -1,0 +1,254 @@
+package scratch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/view/zone"
+)
+
+// How says how a program is run.
+type How int
+
+// Ways to run a program.
+const (
+	AsIs     How = iota // in the chroot of unchanged programs, without a filter
+	Native              // rewritten, with the filter: what is not native is asked
+	Counted             // the same, but what is native goes to the listener, too, to be counted
+	AllAsked            // unchanged, with the filter: each path call is asked
+)
+
+// Command is a program to run in a tree.
+type Command struct {
+	Args   []string // the program's path in the tree first
+	Dir    string   // in the tree; "" is Home
+	Env    []string
+	Stdout io.Writer
+	Stderr io.Writer
+}
+
+// Result is how it went.
+type Result struct {
+	Exit   int
+	Time   time.Duration  // from just before the program is started to its end
+	Asked  map[uint32]int // by number of the call
+	Native int            // openat2 calls by a slot; counted only by Counted
+}
+
+// AskedTotal is how many calls were asked.
+func (r *Result) AskedTotal() (n int) {
+	for _, k := range r.Asked {
+		n += k
+	}
+	return n
+}
+
+// order is what the starting process is told.
+type order struct {
+	Tree Tree
+	How  How
+	Args []string
+	Dir  string
+	Env  []string
+}
+
+const orderEnv = "NIP_SCRATCH_ORDER"
+
+// Main turns the process into the program that Run wants started, if it was
+// started by Run. Otherwise it returns.
+func Main() {
+	text, ok := os.LookupEnv(orderEnv)
+	if !ok {
+		return
+	}
+	runtime.LockOSThread()
+	var o order
+	err := json.Unmarshal([]byte(text), &o)
+	if err == nil {
+		err = o.become()
+	}
+	fmt.Fprintln(os.Stderr, "start:", err)
+	os.Exit(124)
+}
+
+// Run runs a program to its end.
+func (t *Tree) Run(how How, c Command) (*Result, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if c.Dir == "" {
+		c.Dir = Home
+	}
+	text, err := json.Marshal(order{*t, how, c.Args, c.Dir, c.Env})
+	if err != nil {
+		return nil, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "theirs")
+	defer unix.Close(pair[0])
+	cmd := exec.Command(self)
+	cmd.Env = []string{orderEnv + "=" + string(text)}
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = c.Stdout, c.Stderr, []*os.File{theirs}
+	if os.Getuid() != 0 { // chroot(2) needs a user namespace
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}},
+			AmbientCaps: []uintptr{unix.CAP_SYS_CHROOT}}
+	}
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		return nil, err
+	}
+	return t.follow(cmd, how, pair[0])
+}
+
+// follow answers for a program until it ends.
+func (t *Tree) follow(cmd *exec.Cmd, how How, sock int) (*Result, error) {
+	listener, err := receive(sock, how != AsIs)
+	begin := time.Now()
+	r := &Result{Asked: map[uint32]int{}}
+	done := make(chan error, 1)
+	if listener >= 0 {
+		go func() { done <- t.answer(listener, r) }()
+	} else {
+		done <- nil
+	}
+	waited := cmd.Wait()
+	r.Time = time.Since(begin)
+	answered := <-done
+	if listener >= 0 {
+		unix.Close(listener)
+	}
+	var exit *exec.ExitError
+	if errors.As(waited, &exit) {
+		r.Exit, waited = exit.ExitCode(), nil
+	}
+	return r, errors.Join(err, waited, answered)
+}
+
+// receive waits until the program is about to start.
+func receive(sock int, wantListener bool) (int, error) {
+	b, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := unix.Recvmsg(sock, b, oob, unix.MSG_CMSG_CLOEXEC)
+	if err != nil || n == 0 || !wantListener {
+		return -1, err
+	}
+	list, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || len(list) != 1 {
+		return -1, fmt.Errorf("no listener: %w", err)
+	}
+	fds, err := unix.ParseUnixRights(&list[0])
+	if err != nil {
+		return -1, err
+	}
+	return fds[0], nil
+}
+
+// become makes the process the program. It returns only if that did not work.
+func (o *order) become() error {
+	const sock = 3
+	unix.CloseOnExec(sock)
+	root := o.Tree.Native
+	if o.How == Native || o.How == Counted {
+		root = o.Tree.Asked
+		if err := o.descriptors(); err != nil {
+			return err
+		}
+	}
+	// 1. In the chroot, so that what goes on there finds the tree's files.
+	if err := unix.Chroot(root); err != nil {
+		return fmt.Errorf("chroot: %w", err)
+	}
+	if err := unix.Chdir(o.Dir); err != nil {
+		return fmt.Errorf("chdir: %w", err)
+	}
+	fd, err := unix.Open(o.Args[0], unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", o.Args[0], err)
+	}
+	argv, err := syscall.SlicePtrFromStrings(o.Args)
+	if err != nil {
+		return err
+	}
+	envp, err := syscall.SlicePtrFromStrings(o.Env)
+	if err != nil {
+		return err
+	}
+	// 2. The filter. After it only calls that it lets through, or that the
+	// parent answers once it has the listener.
+	var rights []byte
+	if o.How != AsIs {
+		native := uint32(retAllow)
+		if o.How == Counted {
+			native = retAsk
+		}
+		listener, err := install(program(native, retAsk))
+		if err != nil {
+			return err
+		}
+		unix.CloseOnExec(listener)
+		rights = unix.UnixRights(listener)
+	}
+	if err := unix.Sendmsg(sock, []byte{1}, rights, nil, 0); err != nil {
+		return fmt.Errorf("tell the parent: %w", err)
+	}
+	// 3. The program.
+	return fmt.Errorf("execveat: %w", execveat(fd, argv, envp, root == o.Tree.Asked))
+}
+
+// descriptors puts the zone and the roots where they belong.
+func (o *order) descriptors() error {
+	var roots []zone.Root
+	var dirs []zone.Dir
+	for _, r := range []struct {
+		prefix, path string
+		fd           int
+		flags        zone.RootFlags
+	}{
+		{"/", o.Tree.View, zone.ViewFD, zone.InRoot},
+		{"/tmp", o.Tree.Asked + "/tmp", zone.TmpFD, 0},
+		{Home, o.Tree.Asked + Home, zone.HomeFD, 0},
+		{Work, o.Tree.Asked + Work, zone.FirstFD, 0},
+	} {
+		fd, err := unix.Open(r.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", r.path, err)
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return err
+		}
+		if err := unix.Dup3(fd, r.fd, 0); err != nil {
+			return err
+		}
+		roots = append(roots, zone.Root{Prefix: r.prefix, FD: r.fd, Flags: r.flags})
+		dirs = append(dirs, zone.Dir{Dev: uint64(st.Dev), Ino: st.Ino, Name: r.prefix})
+	}
+	roots = append(roots, zone.Root{Prefix: "/proc", FD: zone.Ask}, zone.Root{Prefix: "/dev", FD: zone.Ask})
+	table, err := zone.BuildTable(roots, dirs)
+	if err != nil {
+		return err
+	}
+	fd, err := zone.Create(table)
+	if err != nil {
+		return err
+	}
+	if err := unix.Dup3(fd, zone.FD, 0); err != nil {
+		return err
+	}
+	return mapZone()
+}
