@@ -39,7 +39,7 @@ type Options struct {
 	// Detached says that no terminal is in front of the cell.
 	Detached bool
 	// Prepared, if set, is told the fiber-id before the program starts; Started
-	// after it did.
+	// when it runs and can be seen and stopped.
 	Prepared func(fiber string) error
 	Started  func(fiber string)
 	// Report receives lines for the person who started the cell.
@@ -84,9 +84,6 @@ func Run(o Options) (status int, err error) {
 	}
 	if err := c.start(); err != nil {
 		return 0, err
-	}
-	if o.Started != nil {
-		o.Started(c.state.fiber)
 	}
 	return c.wait(), nil
 }

@@ -24,7 +24,10 @@ const GuardDelay = 50 * time.Millisecond
 // whatever they do: when it has none left, none are left.
 func (c *cell) wait() int {
 	c.releaseStdio()
-	status, ended := c.young()
+	status, ended := 0, false
+	if c.Started == nil { // else somebody may want to stop it as soon as he knows of it
+		status, ended = c.young()
+	}
 	if !ended {
 		status = c.grown()
 	}
@@ -70,6 +73,9 @@ func (c *cell) grown() int {
 	defer c.forwardSignals()()
 	if err := c.state.running(c.child.PID); err != nil {
 		c.Report("write the cell's state: " + err.Error())
+	}
+	if c.Started != nil {
+		c.Started(c.state.fiber)
 	}
 	guard := time.AfterFunc(time.Until(c.started.Add(GuardDelay)), c.startGuard)
 	defer guard.Stop()
