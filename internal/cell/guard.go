@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -93,31 +92,16 @@ func Guard(root *hier.Root, fiber string, supervisor int) error {
 // end kills what is left of a cell whose supervisor is gone, removes its
 // directory and says so in the ledger.
 func end(root *hier.Root, fiber string, id uint32, by string) error {
-	killed := 0
-	begin := time.Now()
-	for empty := 0; empty < 2; {
-		n := KillMarked(id) + chase(id)
-		killed += n
-		if n == 0 {
-			empty++
-			continue
-		}
-		if time.Since(begin) > endPatience {
-			return fmt.Errorf("end cell %s: %d of its processes do not die", fiber, n)
-		}
-		empty = 0
-		time.Sleep(time.Millisecond) // the killed need a moment to be gone
+	killed, err := killAll(id)
+	if err != nil {
+		return fmt.Errorf("end cell %s: %w", fiber, err)
 	}
 	if err := removeCell(root.Cell(fiber)); err != nil {
 		return fmt.Errorf("remove cell %s: %w", fiber, err)
 	}
-	_, err := ledger.Open(root.Ledger()).Append("orphan", ledger.Text("fiber", fiber), ledger.Text("by", by), ledger.Number("killed", int64(killed)))
+	_, err = ledger.Open(root.Ledger()).Append("orphan", ledger.Text("fiber", fiber), ledger.Text("by", by), ledger.Number("killed", int64(killed)))
 	return err
 }
-
-// endPatience is how long end waits for processes that were killed: one that
-// hangs in the kernel must not make every nip command hang.
-const endPatience = 3 * time.Second
 
 // Recover ends the cells whose supervisor is gone and reports their fiber-ids.
 // Without such cells it costs one directory listing.

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -113,81 +111,13 @@ func (c *cell) killRest() {
 		if err == nil && pid > 0 {
 			continue
 		}
-		if KillMarked(c.state.id)+chase(c.state.id) == 0 {
+		if KillMarked(c.state.id) == 0 {
 			// What is left is dying, or the guard. A look at /proc may have
 			// missed something: it is taken again, not waited for for ever.
 			time.Sleep(wait)
 			wait = min(2*wait, longest)
 		}
 	}
-}
-
-// KillMarked sends SIGKILL to every process that carries the mark of fiber and
-// reports how many there were. Those of other users cannot be seen.
-func KillMarked(fiber uint32) int {
-	dir, err := os.Open("/proc")
-	if err != nil {
-		return 0
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return 0
-	}
-	killed := 0
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil {
-			continue
-		}
-		if f, ok := wall.MarkOf(pid); !ok || f != fiber {
-			continue
-		}
-		if killExactly(pid, fiber) {
-			killed++
-		}
-	}
-	return killed
-}
-
-// Chasing ends when no process has been made for chaseStill looks (some 200 us),
-// or after chaseMost looks on a host where others make processes all the time.
-const chaseStill, chaseMost = 64, 4096
-
-// chase kills processes of a cell that fork a successor and end, again and
-// again: none lives long enough to be met by a walk through /proc, but the
-// newest process of the host is always one of them.
-func chase(fiber uint32) (killed int) {
-	fd, err := unix.Open("/proc/loadavg", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0
-	}
-	defer unix.Close(fd)
-	for last, still, n := -1, 0, 0; still < chaseStill && n < chaseMost; n++ {
-		pid := newestProcess(fd)
-		if pid == last {
-			still++
-			continue
-		}
-		last, still = pid, 0
-		if killExactly(pid, fiber) {
-			killed++
-		}
-	}
-	return killed
-}
-
-// newestProcess reads the number that was given out last, the fifth field of
-// proc_loadavg(5); 0 if it cannot be read.
-func newestProcess(fd int) int {
-	var b [128]byte
-	n, err := unix.Pread(fd, b[:], 0)
-	if err != nil {
-		return 0
-	}
-	line := strings.TrimSpace(string(b[:n]))
-	pid, _ := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:]) // 0: no number
-	return pid
 }
 
 // killExactly kills pid if it still carries the mark: the number may have been

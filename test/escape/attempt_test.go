@@ -1,8 +1,11 @@
 package escape
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -61,8 +64,8 @@ func try(t *testing.T, attempts []attempt) {
 	if now := s.snapshot(t, s.Path("Cas")) + s.snapshot(t, s.Path("Programs")) + s.snapshot(t, s.Path("System")); now != installed {
 		t.Errorf("the installed files are not what they were:\n%s", difference(installed, now))
 	}
-	if left, err := os.ReadDir(s.Path("Cell")); err == nil && len(left) > 0 {
-		t.Errorf("%d cells are left in /Cell after all have ended", len(left))
+	if left := s.cellsLeft(t); len(left) > 0 {
+		t.Errorf("left in /Cell after all cells have ended: %v", left)
 	}
 }
 
@@ -196,4 +199,25 @@ func difference(before, after string) string {
 		}
 	}
 	return b.String()
+}
+
+// cellsLeft lists what is in /Cell and should not be when no cell runs: all but
+// one empty directory that was made for the next cell.
+func (s *stage) cellsLeft(t *testing.T) (left []string) {
+	t.Helper()
+	err := filepath.WalkDir(s.Path("Cell"), func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		switch rel, _ := filepath.Rel(s.Path("Cell"), path); rel {
+		case ".", ".spare", ".spare/state", ".spare/tmp", ".spare/run":
+		default:
+			left = append(left, rel)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return left
 }

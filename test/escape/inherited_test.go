@@ -147,8 +147,8 @@ func TestOutliving(t *testing.T) {
 			// Before the guard is there, the next nip command cleans up.
 			s.Must("ps")
 			ended(t, beats)
-			if left, err := os.ReadDir(s.Path("Cell")); err != nil || len(left) > 0 {
-				t.Errorf("something is left in /Cell: %v %v", left, err)
+			if left := s.cellsLeft(t); len(left) > 0 {
+				t.Errorf("left in /Cell: %v", left)
 			}
 		})
 		t.Run(kind+"/control", func(t *testing.T) {

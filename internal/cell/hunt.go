@@ -1,0 +1,107 @@
+package cell
+
+import (
+	"encoding/binary"
+	"errors"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/wall"
+)
+
+// KillMarked sends SIGKILL to every process that carries the mark of fiber and
+// reports how many there were. Those of other users cannot be seen.
+//
+// It goes through /proc in the order of process numbers and kills what it meets
+// at once; at the end it looks again and again for what has come behind. A
+// process that forks a successor and ends, again and again, lives too shortly to
+// be on a list that was made before, but its successors have the highest
+// numbers: they are met there.
+func KillMarked(fiber uint32) (met int) {
+	proc, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(proc)
+	var next int64 // where the numbers behind the last one begin
+	for look := 0; look < looksBehind; look++ {
+		for {
+			n, off := killBatch(proc, fiber)
+			if off == 0 {
+				break
+			}
+			met, next = met+n, off
+		}
+		if _, err := unix.Seek(proc, next, unix.SEEK_SET); err != nil {
+			break
+		}
+	}
+	return met
+}
+
+// looksBehind is how often KillMarked looks behind the highest number; a look
+// takes a few microseconds, a life between two forks some hundred.
+const looksBehind = 64
+
+// killBatch reads some names of /proc, kills the marked ones, and returns the
+// place behind the last name that is a number; 0 if there was none.
+func killBatch(proc int, fiber uint32) (met int, next int64) {
+	var buf [2048]byte
+	n, err := unix.Getdents(proc, buf[:])
+	if err != nil {
+		return 0, 0
+	}
+	// struct linux_dirent64: inode (8), next place (8), length (2), type (1), name.
+	const head = 19
+	for b := buf[:n]; len(b) > head; {
+		size := int(binary.NativeEndian.Uint16(b[16:]))
+		if size <= head || size > len(b) {
+			break
+		}
+		name := b[head:size]
+		for i, c := range name {
+			if c == 0 {
+				name = name[:i]
+				break
+			}
+		}
+		next = int64(binary.NativeEndian.Uint64(b[8:]))
+		if pid, err := strconv.Atoi(string(name)); err == nil && pid > 0 {
+			if f, ok := wall.MarkOf(pid); ok && f == fiber && killExactly(pid, fiber) {
+				met++
+			}
+		}
+		b = b[size:]
+	}
+	return met, next
+}
+
+// quietPasses is how many passes must meet nothing before a cell without a
+// supervisor counts as ended: one alone may miss what forks and ends all the
+// time. A supervisor needs no such guess: it has no child left then.
+const quietPasses, passWait = 24, 500 * time.Microsecond
+
+// endPatience is how long killAll goes on: a process that hangs in the kernel
+// must not make every nip command hang.
+const endPatience = 3 * time.Second
+
+// errUndead reports processes that do not die.
+var errUndead = errors.New("some of its processes do not die")
+
+// killAll kills until nothing of the cell is left and reports how many there
+// were.
+func killAll(fiber uint32) (killed int, err error) {
+	begin := time.Now()
+	for quiet := 0; quiet < quietPasses; quiet++ {
+		if n := KillMarked(fiber); n > 0 {
+			killed, quiet = killed+n, 0
+		}
+		if time.Since(begin) > endPatience {
+			return killed, errUndead
+		}
+		time.Sleep(passWait) // the killed need a moment to be gone
+	}
+	return killed, nil
+}
