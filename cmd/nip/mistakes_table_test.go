@@ -409,6 +409,16 @@ func runMistakes() []mistake {
 		}, []string{"run", "tool"}, 126,
 			"nip: execute DIR/root/System/Views/tool/1/Programs/tool/1/bin/tool: exec format error\n" +
 				"     nip verify shows whether the package is whole, nip doctor whether this host can run cells\n"},
+		{"a program that needs more than its pledge", func(d *desk) { d.program(waiter) }, []string{"run", "tool", "socket"}, 128 + 9,
+			"nip: tool: capability fault: tool (process PID) called socket, which needs INET: killed; grant it with --pledge STDIO,INET\n"},
+		{"a program that needs more than the policy allows", func(d *desk) {
+			d.program(waiter)
+			d.write("root/Nexus/policy.kdl", "pledge \"STDIO\" \"RPATH\"\n", 0o644)
+		}, []string{"run", "--deny", "tool", "socket"}, 1,
+			"nip: tool: capability fault: tool (process PID) called socket, which needs INET: denied; the host's policy allows no cell that\n" +
+				"socket: operation not permitted\n"},
+		{"a program that does what no cell may", func(d *desk) { d.program(waiter) }, []string{"run", "tool", "mount"}, 128 + 9,
+			"nip: tool: capability fault: tool (process PID) called mount, which no cell may: killed\n"},
 		{"unveil the root itself", (*desk).tool, []string{"run", "--unveil", "root:r", "tool"}, 125,
 			"nip: unveil DIR/root: it contains nip's own files (keys, ledger, other packages), which no cell may see\n" +
 				"     unveil a directory that neither holds the root nor lies in it\n"},

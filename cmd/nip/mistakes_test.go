@@ -277,5 +277,6 @@ func (d *desk) masked(s string) string {
 	s = regexp.MustCompile(fmt.Sprintf(`\b(uid|user) %d\b`, d.uid)).ReplaceAllString(s, "$1 ME")
 	s = regexp.MustCompile(`nip-ed25519 [A-Za-z0-9+/]{43}=`).ReplaceAllString(s, "nip-ed25519 KEY")
 	s = regexp.MustCompile(`\b([0-9a-f]{64}|[0-9a-f]{16})\b`).ReplaceAllString(s, "KEY")
+	s = regexp.MustCompile(`\(process \d+\)`).ReplaceAllString(s, "(process PID)")
 	return regexp.MustCompile(`\bcell [0-9a-f]{8}\b`).ReplaceAllString(s, "cell FIBER")
 }

@@ -57,10 +57,13 @@ func (c *cell) onFault(f membrane.Fault) {
 	}
 	_, err := c.ledger.Append("fault", fields...)
 	line := fmt.Sprintf("%s: capability fault: %s (process %d) called %s", c.Plan.Package, f.Program, f.PID, f.Call)
-	if missing != "" {
-		line += fmt.Sprintf(", which needs %s: %s; grant it with --pledge %s", missing, verdict, c.pledge|f.Missing)
-	} else {
+	switch {
+	case missing == "":
 		line += ", which no cell may: " + verdict
+	case !c.Plan.Ceiling.Has(f.Missing):
+		line += fmt.Sprintf(", which needs %s: %s; the host's policy allows no cell that", missing, verdict)
+	default:
+		line += fmt.Sprintf(", which needs %s: %s; grant it with --pledge %s", missing, verdict, c.pledge|f.Missing)
 	}
 	c.Report(line)
 	if err != nil {
