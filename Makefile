@@ -9,7 +9,7 @@ SOURCES   = $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mo
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build build-arm64 setup demo test test-user lint bench bench-start bench-install soak docs clean
+.PHONY: build build-arm64 setup demo test test-user lint bench bench-start bench-install bench-view soak docs clean
 
 build: bin/nip
 
@@ -36,7 +36,7 @@ lint:
 	test/lint.sh
 	$(GO) run $(STATICCHECK) ./...
 
-bench: bench-start bench-install
+bench: bench-start bench-install bench-view
 	$(GO) test -run '^$$' -bench . -benchtime 200ms ./internal/...
 
 bench-start:
@@ -44,6 +44,10 @@ bench-start:
 
 bench-install:
 	test/bench/install.sh
+
+# Path calls and programs with native views against the same without.
+bench-view:
+	test/bench/view.sh
 
 # Long fuzzing of every fuzz target (FUZZTIME each) and the races of the escape battery at length.
 soak:

@@ -27,6 +27,9 @@ const (
 	AllAsked            // unchanged, with the filter: each path call is asked
 )
 
+// ProcFD leads to /proc in programs that run with native views: trees have none.
+const ProcFD = 60
+
 // Command is a program to run in a tree.
 type Command struct {
 	Args   []string // the program's path in the tree first
@@ -248,6 +251,13 @@ func (o *order) descriptors() error {
 		return err
 	}
 	if err := unix.Dup3(fd, zone.FD, 0); err != nil {
+		return err
+	}
+	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("open /proc: %w", err)
+	}
+	if err := unix.Dup3(proc, ProcFD, 0); err != nil {
 		return err
 	}
 	return mapZone()

@@ -1,0 +1,256 @@
+package view_test
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"nipcells/internal/elfimage"
+	"nipcells/internal/view"
+)
+
+// glibc is what a C library and loader must give up at least.
+func glibc() []struct {
+	path  string
+	sites int
+} {
+	return []struct {
+		path  string
+		sites int
+	}{
+		{"/lib/x86_64-linux-gnu/libc.so.6", 24},
+		{"/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", 9},
+		{"/usr/aarch64-linux-gnu/lib/libc.so.6", 26},
+		{"/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1", 11},
+	}
+}
+
+// TestRewriteGlibc: every path call of Debian's C library goes to the shim, the
+// same way each time, and nothing else of it changes.
+func TestRewriteGlibc(t *testing.T) {
+	for _, g := range glibc() {
+		data, err := os.ReadFile(g.path)
+		if errors.Is(err, os.ErrNotExist) && strings.Contains(g.path, "x86_64") && elfMachine(t) != elf.EM_X86_64 {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%v (package libc6-dev-arm64-cross)", err)
+		}
+		out, r, err := view.Rewrite(data)
+		if err != nil {
+			t.Errorf("%s: %v", g.path, err)
+			continue
+		}
+		for _, s := range r.Sites {
+			if !s.Taken {
+				t.Errorf("%s: %s at %#x: %s", g.path, s.Call, s.Addr, s.Why)
+			}
+		}
+		if r.Taken() != g.sites || !view.Native(out) || view.Native(data) {
+			t.Errorf("%s: %d sites taken, want %d; native %v, before %v", g.path, r.Taken(), g.sites, view.Native(out), view.Native(data))
+		}
+		second, _, err := view.Rewrite(data)
+		if err != nil || !bytes.Equal(second, out) {
+			t.Errorf("%s: not the same twice: %v", g.path, err)
+		}
+		again, _, err := view.Rewrite(out)
+		if err != nil || !bytes.Equal(again, out) {
+			t.Errorf("%s: changes its own result: %v", g.path, err)
+		}
+		sameCode(t, g.path, data, out, r)
+	}
+}
+
+func elfMachine(t *testing.T) elf.Machine {
+	t.Helper()
+	self, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer self.Close()
+	return self.Machine
+}
+
+// sameCode compares the code of two images but for the sites.
+func sameCode(t *testing.T, path string, before, after []byte, r *view.Rewriting) {
+	t.Helper()
+	const most = 16 // bytes that one site changes
+	a, err := elf.NewFile(bytes.NewReader(before))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := a.Section(".text")
+	b, _ := text.Data()
+	changed := 0
+	for i := range b {
+		if after[text.Offset+uint64(i)] == b[i] {
+			continue
+		}
+		changed++
+		at, near := text.Addr+uint64(i), false
+		for _, s := range r.Sites {
+			near = near || at < s.Addr+4 && at+most > s.Addr
+		}
+		if !near {
+			t.Fatalf("%s: byte at %#x has changed, where no site is", path, at)
+		}
+	}
+	if changed == 0 {
+		t.Errorf("%s: no byte has changed", path)
+	}
+}
+
+// TestRewriteAssembly: what is no proof is not taken for one.
+func TestRewriteAssembly(t *testing.T) {
+	for name, c := range map[string]struct {
+		text                 string
+		taken, left, unknown int
+	}{
+		"plain":              {"mov $2,%eax\n syscall\n ret", 1, 0, 0},
+		"moved":              {"mov $257,%eax\n mov %rdi,%rsi\n mov $-100,%edi\n syscall\n ret", 1, 0, 0},
+		"another call":       {"mov $39,%eax\n syscall\n ret", 0, 0, 0},
+		"number changed":     {"mov $2,%eax\n add $1,%eax\n syscall\n ret", 0, 0, 1},
+		"number by a call":   {"mov $2,%eax\n call f\n syscall\n ret\nf: ret", 0, 0, 1},
+		"number from memory": {"mov (%rdi),%eax\n syscall\n ret", 0, 0, 1},
+		"jump to syscall":    {"test %edi,%edi\n jz 1f\n mov $2,%eax\n 1: syscall\n ret", 0, 0, 1},
+		"jump past number":   {"jmp 1f\n mov $2,%eax\n 1: mov %rdi,%rsi\n syscall\n ret", 0, 0, 1},
+		"jump to number":     {"test %edi,%edi\n jz 1f\n nop\n 1: mov $2,%eax\n syscall\n ret", 1, 0, 0},
+		"relative operand":   {"mov $2,%eax\n lea f(%rip),%rdi\n syscall\n ret\nf: ret", 0, 1, 0},
+		"pointer to syscall": {"mov $2,%eax\n 1: syscall\n ret\n .data\n .balign 8\n .quad 1b\n .text", 0, 0, 1},
+		"switch to syscall": {"lea t(%rip),%rdx\n movslq (%rdx,%rdi,4),%rax\n add %rdx,%rax\n jmp *%rax\n mov $2,%eax\n 1: syscall\n ret\n" +
+			" .section .rodata\n t: .long 1b-t\n .text", 0, 0, 1},
+	} {
+		path := assemble(t, "x86_64-linux-gnu-gcc", ".globl start\nstart:\n "+c.text+"\n")
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, r, err := view.Rewrite(data)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if r.Taken() != c.taken || len(r.Sites) != c.taken+c.left || r.Unknown != c.unknown {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}
+
+// assemble makes a shared object of some assembly.
+func assemble(t testing.TB, compiler, text string) string {
+	t.Helper()
+	dir := t.TempDir()
+	source, out := filepath.Join(dir, "s.S"), filepath.Join(dir, "s.so")
+	if err := os.WriteFile(source, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if msg, err := exec.Command(compiler, "-shared", "-nostdlib", "-Wl,-z,notext", "-o", out, source).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s\n%s", compiler, err, msg, text)
+	}
+	return out
+}
+
+// TestRewriteAssemblyARM64 does the same for the other machine.
+func TestRewriteAssemblyARM64(t *testing.T) {
+	for name, c := range map[string]struct {
+		text           string
+		taken, unknown int
+	}{
+		"plain":            {"mov x8,#56\n svc #0\n ret", 1, 0},
+		"stores between":   {"mov x8,#56\n stp x0,x1,[sp,#16]\n svc #0\n ret", 1, 0},
+		"another call":     {"mov x8,#172\n svc #0\n ret", 0, 0},
+		"number changed":   {"mov x8,#56\n add x8,x8,#1\n svc #0\n ret", 0, 1},
+		"number loaded":    {"mov x8,#56\n ldp x7,x8,[sp]\n svc #0\n ret", 0, 1},
+		"written back":     {"mov x8,#56\n ldr x7,[x8],#8\n svc #0\n ret", 0, 1},
+		"number by a call": {"mov x8,#56\n bl f\n svc #0\n ret\nf: ret", 0, 1},
+		"jump to svc":      {"cbz x0,1f\n mov x8,#56\n 1: svc #0\n ret", 0, 1},
+		"test and jump":    {"tbnz x0,#3,1f\n mov x8,#56\n 1: svc #0\n ret", 0, 1},
+	} {
+		data, err := os.ReadFile(assemble(t, "aarch64-linux-gnu-gcc", ".globl start\nstart:\n "+c.text+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, r, err := view.Rewrite(data)
+		if err != nil || r.Taken() != c.taken || len(r.Sites) != c.taken || r.Unknown != c.unknown {
+			t.Errorf("%s: %v, %+v", name, err, r)
+		}
+	}
+}
+
+// TestStub: loaders and static programs get it once, others not at all.
+func TestStub(t *testing.T) {
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	libc, err := os.ReadFile(glibc()[2].path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loader, err := os.ReadFile(glibc()[3].path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rewritten, _, err := view.Rewrite(loader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"a Go program": self, "a loader": loader, "a rewritten loader": rewritten} {
+		out, err := view.Stub(data)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		again, err := view.Stub(out)
+		if err != nil || !bytes.Equal(again, out) || !view.Stubbed(out) || view.Stubbed(data) {
+			t.Errorf("%s: %v, stubbed %v, before %v", name, err, view.Stubbed(out), view.Stubbed(data))
+		}
+	}
+	if _, err := view.Stub(libc); !errors.Is(err, view.ErrUnproven) {
+		t.Errorf("a program with a loader: %v", err)
+	}
+}
+
+// FuzzRewrite: no file makes the rewriter panic or write something that is no ELF file.
+func FuzzRewrite(f *testing.F) {
+	for compiler, text := range map[string]string{
+		"x86_64-linux-gnu-gcc": ".globl start\nstart: .cfi_startproc\n mov $257,%eax\n mov %rdi,%rsi\n mov $-100,%edi\n syscall\n ret\n" +
+			" vzeroupper\n lea t(%rip),%rdx\n jz start\n .cfi_endproc\n .section .rodata\n t: .long start-t\n",
+		"aarch64-linux-gnu-gcc": ".globl start\nstart: .cfi_startproc\n cbz x0,start\n mov x8,#56\n stp x0,x1,[sp,#16]\n svc #0\n ret\n .cfi_endproc\n",
+	} {
+		data, err := os.ReadFile(assemble(f, compiler, text))
+		if err != nil {
+			f.Fatal(err)
+		}
+		if out, r, err := view.Rewrite(data); err != nil || r.Taken() != 1 || len(out) <= len(data) {
+			f.Fatalf("the seed has no site: %v, %+v", err, r)
+		}
+		for _, at := range []uint32{24, 32, 40, 54, 56, 60, 64, 72, 80, 96, 104, 120, 200, 300, 0x1000, 0x1004} {
+			f.Add(data, at, uint64(0))
+			f.Add(data, at, uint64(0xff))
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte, at uint32, value uint64) {
+		data = bytes.Clone(data)
+		if len(data) > 8 {
+			data[int(at)%(len(data)-8)] ^= byte(value)
+		}
+		for _, change := range []func([]byte) ([]byte, error){
+			view.Stub,
+			func(b []byte) ([]byte, error) { out, _, err := view.Rewrite(b); return out, err },
+		} {
+			out, err := change(data)
+			if err != nil {
+				continue
+			}
+			if _, err := elfimage.Parse(out); err != nil {
+				t.Errorf("result: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,96 @@
+/*
+ * calls.c: times single path calls. Prints nanoseconds per call, the best of
+ * seven rounds: open+close, stat, lstat, a missing name; then walks a tree.
+ *
+ * usage: calls FILE    the walk is of the current directory
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static const char *path;
+static long files;
+
+static void open_close(void)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || close(fd))
+		_exit(1);
+}
+
+static void do_stat(void)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		_exit(1);
+}
+
+static void missing(void)
+{
+	if (open("/usr/lib/no/such/name", O_RDONLY | O_CLOEXEC) >= 0)
+		_exit(1);
+}
+
+static int visit(const char *p, const struct stat *st, int type, struct FTW *f)
+{
+	(void)p, (void)st, (void)f;
+	files += type == FTW_F;
+	return 0;
+}
+
+static void measure(const char *name, void (*call)(void))
+{
+	double best = 1e18, t;
+	int round, i;
+	const int n = 20000;
+
+	for (round = 0; round < 7; round++) {
+		t = now();
+		for (i = 0; i < n; i++)
+			call();
+		t = (now() - t) / n;
+		if (t < best)
+			best = t;
+	}
+	printf("%s %.0f\n", name, best);
+}
+
+int main(int argc, char **argv)
+{
+	double t, best = 1e18;
+	int round;
+
+	if (argc != 2)
+		return 2;
+	path = argv[1];
+	measure("open+close", open_close);
+	measure("stat", do_stat);
+	measure("missing", missing);
+	for (round = 0; round < 5; round++) {
+		files = 0;
+		t = now();
+		if (nftw(".", visit, 16, FTW_PHYS))
+			return 1;
+		t = now() - t;
+		if (t < best)
+			best = t;
+	}
+	if (!files)
+		return 1;
+	printf("walk+lstat %.0f\n", best / (double)files);
+	return 0;
+}
