@@ -34,6 +34,7 @@ type Options struct {
 	User    *wall.Identity // nil: the caller's
 	Cwd     string         // working directory; empty: the caller's if it is visible, else HOME
 	Deny    bool           // faults give EPERM instead of killing
+	Hide    bool           // nothing exists for the cell but its own names
 	// Degraded accepts a kernel whose Landlock is older than wall.MinABI.
 	Degraded bool
 	// Detached says that no terminal is in front of the cell.
@@ -107,6 +108,7 @@ type cell struct {
 	guard    guard
 	faults   faults
 	membrane *membrane.Membrane
+	names    *membrane.Hide // nil without Hide
 }
 
 // prepare does all that can fail on somebody's mistake, in the order of the

@@ -36,6 +36,11 @@ func (c *cell) start() error {
 	if err != nil {
 		return fmt.Errorf("record the start: %w", err)
 	}
+	if c.Hide {
+		if err := c.openNames(); err != nil {
+			return err
+		}
+	}
 	c.ruleset, err = wall.NewRuleset(c.rules(), wall.Network(c.pledge.Has(capability.Inet)), c.abi)
 	if err != nil {
 		return err
@@ -84,7 +89,7 @@ func (c *cell) launch() error {
 		c.child = child
 		c.membrane = membrane.New(membrane.Config{
 			Listener: child.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny,
-			Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault,
+			Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault, Hide: c.names,
 			Confine: func() error { return wall.Confine(c.confinement()) },
 		})
 	}

@@ -131,6 +131,7 @@ func (c *cell) remove() {
 	if c.ruleset >= 0 {
 		unix.Close(c.ruleset)
 	}
+	c.closeNames()
 	if !c.state.keepSpare(c.Root, c.identity) {
 		if err := removeCell(c.state.dir); err != nil {
 			c.Report("clean up: " + err.Error())

@@ -212,6 +212,9 @@ func (c *cell) rules() []wall.Rule {
 	for _, u := range c.unveil {
 		rules = append(rules, wall.Rule{Path: u.Path, Access: wall.AccessOf(u.Rights, c.pledge), Resolved: true})
 	}
+	if c.Hide {
+		rules = append(rules, c.skeletonRule())
+	}
 	if c.pledge.Has(capability.Inet) {
 		for _, f := range resolverFiles {
 			rules = append(rules, wall.Rule{Path: f, Access: wall.Config, Optional: true})
@@ -258,9 +261,10 @@ func (c *cell) readable() []string {
 func (c *cell) environment() []string {
 	env := make([]string, 0, len(c.Plan.Env)+len(c.Env)+24)
 	put := func(name, value string) { env = append(env, name+"="+value) }
-	put("HOME", c.home)
-	put("TMPDIR", c.state.tmp())
-	put("XDG_RUNTIME_DIR", c.state.run())
+	home, tmp, run := c.placesOf()
+	put("HOME", home)
+	put("TMPDIR", tmp)
+	put("XDG_RUNTIME_DIR", run)
 	put("PATH", c.Plan.View+"/bin:"+c.Plan.View+"/sbin")
 	put("NIP_CELL", c.state.fiber)
 	put("NIP_PACKAGE", c.Plan.Package)
@@ -269,7 +273,7 @@ func (c *cell) environment() []string {
 			put(name, value)
 		}
 	}
-	expand := strings.NewReplacer("{home}", c.home, "{tmp}", c.state.tmp())
+	expand := strings.NewReplacer("{home}", home, "{tmp}", tmp)
 	for _, v := range c.Plan.Env {
 		if strings.Contains(v, "{") {
 			v = expand.Replace(v)
@@ -304,6 +308,9 @@ var callersVariables = []string{
 // compileFilter returns the seccomp program for the cell's pledge: the plan's
 // where the person changed nothing.
 func (c *cell) compileFilter() []byte {
+	if c.Hide {
+		return wall.CompileHidden(wall.Host(), c.pledge).Bytes()
+	}
 	if c.pledge == c.Plan.Pledge {
 		return append([]byte(nil), c.Plan.Filter...)
 	}

@@ -33,6 +33,9 @@ type Config struct {
 	// which modes, times and extended attributes may be changed and files
 	// locked; Readable those in which changes may also be watched.
 	Writable, Readable []string
+	// Hide, if not nil, says what alone exists for the cell. It must be open, and
+	// the filter one of wall.CompileHidden.
+	Hide *Hide
 	// Confine puts the cell's rules around an opener's thread.
 	Confine func() error
 	// OnFault is told of each fault before the process is killed. It runs on
@@ -59,6 +62,8 @@ type Membrane struct {
 	pending  *notification // taken by Step, left to Serve
 	waiting  atomic.Int32  // callers that wait for locks
 	pagesize uint64
+	names    *names // nil: the cell sees the host's names
+	cwds     cwds
 }
 
 // handler answers one call. It returns the call's result, or a nonzero errno,
@@ -75,7 +80,11 @@ func New(c Config) *Membrane {
 	// Wake-ups on the caller's own core: 25 us a call instead of 200. A kernel
 	// that refuses (older than 6.6) is only slower.
 	_ = setSyncWakeUp(c.Listener)
-	return &Membrane{config: c, listener: c.Listener, pagesize: uint64(unix.Getpagesize())}
+	m := &Membrane{config: c, listener: c.Listener, pagesize: uint64(unix.Getpagesize())}
+	if c.Hide != nil {
+		m.names, m.opener.alone = c.Hide.names, true
+	}
+	return m
 }
 
 // Step takes one notification, which must be there (the listener is readable),
@@ -123,6 +132,9 @@ func (m *Membrane) Serve() {
 func (m *Membrane) handler(nr uint32) handler {
 	if m.handlers == nil {
 		m.handlers = handlers(m.config.Arch, m.config.Pledge)
+		if m.names != nil {
+			m.addPathHandlers()
+		}
 	}
 	return m.handlers[nr]
 }

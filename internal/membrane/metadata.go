@@ -156,6 +156,10 @@ func (m *Membrane) resolve(n *notification, args pathArgs) (int, unix.Errno) {
 	if path == "" && flags&unix.AT_EMPTY_PATH == 0 {
 		return -1, unix.ENOENT
 	}
+	if m.names != nil && path != "" {
+		o, errno := m.find(n, dirfd, path, !args.nofollow && flags&unix.AT_SYMLINK_NOFOLLOW == 0)
+		return o.fd, errno
+	}
 	base := -1
 	if !strings.HasPrefix(path, "/") {
 		if base, errno = m.directory(n, dirfd); errno != 0 {
@@ -181,6 +185,9 @@ func (m *Membrane) resolve(n *notification, args pathArgs) (int, unix.Errno) {
 
 // directory copies the caller's working directory or a descriptor of its.
 func (m *Membrane) directory(n *notification, dirfd int32) (int, unix.Errno) {
+	if m.names != nil && dirfd == unix.AT_FDCWD {
+		return m.directoryOf(int(n.pid))
+	}
 	link := "/proc/" + strconv.Itoa(int(n.pid)) + "/cwd"
 	if dirfd != unix.AT_FDCWD {
 		link = "/proc/" + strconv.Itoa(int(n.pid)) + "/fd/" + strconv.Itoa(int(dirfd))

@@ -12,9 +12,11 @@ import (
 // capabilities. It is started when it is first needed, so that a program that
 // changes no metadata does not pay for it.
 type opener struct {
-	once sync.Once
-	work chan func()
-	err  error
+	// alone gives the thread a umask of its own, for a cell whose files it makes.
+	alone bool
+	once  sync.Once
+	work  chan func()
+	err   error
 }
 
 // do runs f on the opener's thread and waits for it. It fails with EPERM if
@@ -34,7 +36,10 @@ func (o *opener) start(confine func() error) {
 	confined := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		err := confine()
+		err := o.separate()
+		if err == nil {
+			err = confine()
+		}
 		confined <- err
 		if err != nil {
 			return
@@ -44,4 +49,20 @@ func (o *opener) start(confine func() error) {
 		}
 	}()
 	o.err = <-confined
+}
+
+// separate takes the thread's umask and working directory from those of the
+// process (unshare(2)).
+func (o *opener) separate() error {
+	if !o.alone {
+		return nil
+	}
+	return unix.Unshare(unix.CLONE_FS)
+}
+
+// stop ends the thread.
+func (o *opener) stop() {
+	if o.err == nil {
+		close(o.work)
+	}
 }

@@ -124,6 +124,21 @@ func readMemory(pid int, addr uint64, dst []byte) (int, error) {
 	return int(n), nil
 }
 
+// writeMemory copies src to address addr of process pid, as far as the process
+// could write there itself.
+func writeMemory(pid int, addr uint64, src []byte) (int, error) {
+	if len(src) == 0 {
+		return 0, nil
+	}
+	local := unix.Iovec{Base: &src[0], Len: uint64(len(src))}
+	remote := unix.RemoteIovec{Base: uintptr(addr), Len: len(src)}
+	n, _, errno := unix.RawSyscall6(unix.SYS_PROCESS_VM_WRITEV, uintptr(pid), uintptr(unsafe.Pointer(&local)), 1, uintptr(unsafe.Pointer(&remote)), 1, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
 // fetchFD duplicates descriptor fd of thread pid into this process. It is the
 // same open file description: locks taken on it are the cell's.
 func fetchFD(pid, fd int) (int, error) {
@@ -159,4 +174,15 @@ func fchmodat2(fd int, mode uint32) error {
 		return errno
 	}
 	return nil
+}
+
+// socketAddress is bind(2) or connect(2) with an address as the caller gave it.
+func socketAddress(call uintptr, fd int, address []byte) unix.Errno {
+	var none byte
+	at := &none
+	if len(address) > 0 {
+		at = &address[0]
+	}
+	_, _, errno := unix.Syscall(call, uintptr(fd), uintptr(unsafe.Pointer(at)), uintptr(len(address)))
+	return errno
 }

@@ -9,9 +9,13 @@ import (
 // Compile makes the seccomp filter of a pledge. What no promise of the pledge
 // permits goes to the listener as a capability fault; calls of another
 // architecture, or of the x32 ABI, do too.
-func Compile(a Arch, pledge capability.Pledge) Filter {
+func Compile(a Arch, pledge capability.Pledge) Filter { return compile(a, pledge, promises(), nil) }
+
+// compile makes a filter of a pledge's rows. Calls in ask are asked where a row of a
+// promise allows them.
+func compile(a Arch, pledge capability.Pledge, list []promise, ask map[string]bool) Filter {
 	calls := make(map[uint32][]clause, len(a.calls))
-	for _, p := range promises() {
+	for _, p := range list {
 		if pledge&p.bit != p.bit {
 			continue
 		}
@@ -21,7 +25,11 @@ func Compile(a Arch, pledge capability.Pledge) Filter {
 				if !ok || settled(calls[nr]) {
 					continue
 				}
-				calls[nr] = append(calls[nr], clause{r.tests, r.verdict})
+				verdict := r.verdict
+				if verdict == Allow && ask[name] && p.bit != 0 {
+					verdict = Ask
+				}
+				calls[nr] = append(calls[nr], clause{r.tests, verdict})
 			}
 		}
 	}

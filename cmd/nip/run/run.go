@@ -115,7 +115,7 @@ func (p Program) cellOptions(o *Options, messages io.Writer) (*cell.Options, err
 	}
 	options := &cell.Options{
 		Root: root, Plan: plan, Command: command, Args: o.args, Unveil: changes.Unveil, Pledge: changes.Pledge,
-		Replace: changes.SetsPledge, Env: env, Cwd: o.cwd, Deny: o.deny, Degraded: o.degraded,
+		Replace: changes.SetsPledge, Env: env, Cwd: o.cwd, Deny: o.deny, Hide: o.hide, Degraded: o.degraded,
 		Report: reportTo(messages), Guard: []string{"nip", guardVerb},
 	}
 	if other {

@@ -1,0 +1,214 @@
+package membrane
+
+import (
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/wall"
+)
+
+// The working directory of a process that sees only its names.
+//
+// Nobody can make another process change its directory, and letting the kernel
+// do it would mean to trust a string that the program can still change. So the
+// kernel's own stays where the program started (fchdir alone goes on in the
+// kernel: its argument is a number), and the supervisor keeps the one that
+// counts: a descriptor, in a table by number. The number is kept by the kernel,
+// as the soft RLIMIT_LOCKS of the process, which Linux has not used since 2.4
+// and which the filter lets nobody change: so a child has its parent's
+// directory from the very moment of the fork, and a program that is executed
+// keeps it, without anything to follow or to miss.
+//
+// Numbers are not used again. One that is not in the table any more, because a
+// process was overlooked when the table was cleaned, is a directory that is
+// gone; it is never another directory.
+type cwds struct {
+	table map[uint64]int // number -> path descriptor
+	ids   map[fileID]uint64
+	next  uint64
+}
+
+type fileID struct{ dev, ino uint64 }
+
+// cwdFirst is the first number; what is below is a limit that somebody set. At
+// cwdMost directories the table is cleaned.
+const cwdFirst, cwdMost = 1 << 40, 256
+
+// cwd returns the descriptor of the caller's working directory: -1 if it is
+// still where the kernel says.
+func (m *Membrane) cwd(pid int) (fd int, errno unix.Errno) {
+	var l unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_LOCKS, nil, &l); err != nil {
+		return -1, unix.ENOENT
+	}
+	if l.Cur < cwdFirst || l.Cur == unix.RLIM_INFINITY {
+		return -1, 0
+	}
+	fd, ok := m.cwds.table[l.Cur]
+	if !ok {
+		return -1, unix.ENOENT
+	}
+	return fd, 0
+}
+
+// directoryOf returns a copy of the working directory of a process.
+func (m *Membrane) directoryOf(pid int) (int, unix.Errno) {
+	fd, errno := m.cwd(pid)
+	if errno != 0 {
+		return -1, errno
+	}
+	var err error
+	if fd < 0 {
+		fd, err = unix.Open("/proc/"+strconv.Itoa(pid)+"/cwd", unix.O_PATH|unix.O_CLOEXEC, 0)
+	} else {
+		fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	}
+	return fd, errnoOf(err)
+}
+
+// setCwd makes fd, which it takes over, the caller's working directory.
+func (m *Membrane) setCwd(n *notification, fd int) unix.Errno {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return errnoOf(err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		unix.Close(fd)
+		return unix.ENOTDIR
+	}
+	if errno := m.act(func() unix.Errno { return faccess(fd, unix.X_OK) }); errno != 0 {
+		unix.Close(fd)
+		return errno
+	}
+	c := &m.cwds
+	if c.table == nil {
+		c.table, c.ids, c.next = map[uint64]int{}, map[fileID]uint64{}, cwdFirst
+	}
+	file := fileID{uint64(st.Dev), st.Ino}
+	id, known := c.ids[file]
+	if known { // an open descriptor keeps the inode's number its own
+		unix.Close(fd)
+	} else {
+		if len(c.table) >= cwdMost {
+			m.cleanCwds()
+		}
+		if len(c.table) >= 4*cwdMost {
+			unix.Close(fd)
+			return unix.ENOMEM
+		}
+		id = c.next
+		c.next++
+		c.table[id], c.ids[file] = fd, id
+	}
+	if !m.valid(n) {
+		return unix.ENOENT
+	}
+	var old unix.Rlimit
+	err := unix.Prlimit(int(n.pid), unix.RLIMIT_LOCKS, nil, &old)
+	if err == nil && old.Max >= id {
+		old.Cur = id
+		err = unix.Prlimit(int(n.pid), unix.RLIMIT_LOCKS, &old, nil)
+	} else if err == nil {
+		err = unix.ENOMEM
+	}
+	return errnoOf(err)
+}
+
+// cleanCwds forgets directories that no process of the cell is in. Two looks,
+// as a process can be made behind the first.
+func (m *Membrane) cleanCwds() {
+	used := map[uint64]bool{}
+	for range 2 {
+		for _, pid := range m.processes() {
+			var l unix.Rlimit
+			if unix.Prlimit(pid, unix.RLIMIT_LOCKS, nil, &l) == nil {
+				used[l.Cur] = true
+			}
+		}
+	}
+	for file, id := range m.cwds.ids {
+		if !used[id] {
+			unix.Close(m.cwds.table[id])
+			delete(m.cwds.table, id)
+			delete(m.cwds.ids, file)
+		}
+	}
+}
+
+// processes lists the processes of the cell.
+func (m *Membrane) processes() []int {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	entries, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	var list []int
+	for _, name := range entries {
+		if pid, err := strconv.Atoi(name); err == nil && m.member(pid) {
+			list = append(list, pid)
+		}
+	}
+	return list
+}
+
+// member reports whether a process or thread carries the cell's mark.
+func (m *Membrane) member(pid int) bool {
+	fiber, ok := wall.MarkOf(pid)
+	return ok && fiber == m.config.Hide.Fiber
+}
+
+func chdir(m *Membrane, n *notification) (int64, unix.Errno) {
+	o, errno := m.at(n, unix.AT_FDCWD, n.args[0], true, false)
+	if errno != 0 {
+		return 0, errno
+	}
+	return 0, m.setCwd(n, o.fd)
+}
+
+// fchdir goes on in the kernel, too: the descriptor is the caller's own, or
+// will be at worst another of its own.
+func fchdir(m *Membrane, n *notification) (int64, unix.Errno) {
+	fd, errno := m.copyOf(n, int32(n.args[0]))
+	if errno != 0 {
+		return 0, errno
+	}
+	if int32(n.args[0]) == unix.AT_FDCWD {
+		unix.Close(fd)
+		return 0, unix.EBADF
+	}
+	if errno := m.setCwd(n, fd); errno != 0 {
+		return 0, errno
+	}
+	m.proceed(n)
+	return 0, later
+}
+
+func getcwd(m *Membrane, n *notification) (int64, unix.Errno) {
+	fd, errno := m.directory(n, unix.AT_FDCWD)
+	if errno != 0 {
+		return 0, unix.ENOENT
+	}
+	defer unix.Close(fd)
+	name, ok := m.names.nameOf(fd)
+	var st unix.Stat_t
+	if !ok || unix.Fstat(fd, &st) != nil || st.Nlink == 0 {
+		return 0, unix.ENOENT
+	}
+	b := append([]byte(name), 0)
+	if n.args[1] < uint64(len(b)) {
+		return 0, unix.ERANGE
+	}
+	return int64(len(b)), m.writeBytes(n, n.args[0], b)
+}
+
+// proceed lets the kernel carry out the call.
+func (m *Membrane) proceed(n *notification) {
+	_ = respond(m.listener, response{id: n.id, flags: flagContinue})
+}

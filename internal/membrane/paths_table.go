@@ -1,0 +1,63 @@
+package membrane
+
+import (
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/capability"
+)
+
+// addPathHandlers adds the calls that are asked because the cell sees only its
+// names. Each is gated by the promise that allows it in the filter.
+func (m *Membrane) addPathHandlers() {
+	const creatFlags = unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC
+	for needs, list := range map[capability.Pledge]map[string]handler{
+		capability.Stdio: {
+			"open":       openCall(-1, 0, 1, 2, 0),
+			"openat":     openCall(0, 1, 2, 3, 0),
+			"openat2":    openat2,
+			"stat":       statCall(true),
+			"lstat":      statCall(false),
+			"newfstatat": newfstatat,
+			"statx":      statx,
+			"access":     accessCall(-1, 0, -1),
+			"faccessat":  accessCall(0, 1, -1),
+			"faccessat2": accessCall(0, 1, 3),
+			"readlink":   readlinkCall(-1, 0),
+			"readlinkat": readlinkCall(0, 1),
+			"chdir":      chdir,
+			"fchdir":     fchdir,
+			"getcwd":     getcwd,
+			"statfs":     statfs,
+			"getxattr":   getxattrCall(true),
+			"lgetxattr":  getxattrCall(false),
+			"listxattr":  listxattrCall(true),
+			"llistxattr": listxattrCall(false),
+		},
+		capability.WriteOnly: {"truncate": truncate},
+		capability.Cpath: {
+			"creat":     openCall(-1, 0, -1, 1, creatFlags),
+			"mkdir":     mkdirCall(-1, 0),
+			"mkdirat":   mkdirCall(0, 1),
+			"mknod":     mknodCall(-1, 0),
+			"mknodat":   mknodCall(0, 1),
+			"unlink":    unlinkCall(-1, 0, -1, 0),
+			"rmdir":     unlinkCall(-1, 0, -1, unix.AT_REMOVEDIR),
+			"unlinkat":  unlinkCall(0, 1, 2, 0),
+			"symlink":   symlinkCall(-1, 1),
+			"symlinkat": symlinkCall(1, 2),
+			"link":      linkCall(-1, 0, -1, 1, -1),
+			"linkat":    linkCall(0, 1, 2, 3, 4),
+			"rename":    renameCall(-1, 0, -1, 1, -1),
+			"renameat":  renameCall(0, 1, 2, 3, -1),
+			"renameat2": renameCall(0, 1, 2, 3, 4),
+		},
+		capability.Inet:     {"bind": bind, "connect": connect},
+		capability.ExecOnly: {"execve": execve, "execveat": execveat},
+	} {
+		for name, h := range list {
+			if nr, ok := m.config.Arch.Number(name); ok && m.config.Pledge.Has(needs) {
+				m.handlers[nr] = h
+			}
+		}
+	}
+}
