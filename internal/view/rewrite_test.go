@@ -8,10 +8,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"nipcells/internal/elfimage"
 	"nipcells/internal/view"
+	"nipcells/internal/view/zone"
 )
 
 // glibc is what a C library and loader must give up at least.
@@ -219,9 +221,9 @@ func TestStub(t *testing.T) {
 // FuzzRewrite: no file makes the rewriter panic or write something that is no ELF file.
 func FuzzRewrite(f *testing.F) {
 	for compiler, text := range map[string]string{
-		"x86_64-linux-gnu-gcc": ".globl start\nstart: .cfi_startproc\n mov $257,%eax\n mov %rdi,%rsi\n mov $-100,%edi\n syscall\n ret\n" +
+		"x86_64-linux-gnu-gcc": "start: .cfi_startproc\n mov $257,%eax\n mov %rdi,%rsi\n mov $-100,%edi\n syscall\n ret\n" +
 			" vzeroupper\n lea t(%rip),%rdx\n jz start\n .cfi_endproc\n .section .rodata\n t: .long start-t\n",
-		"aarch64-linux-gnu-gcc": ".globl start\nstart: .cfi_startproc\n cbz x0,start\n mov x8,#56\n stp x0,x1,[sp,#16]\n svc #0\n ret\n .cfi_endproc\n",
+		"aarch64-linux-gnu-gcc": "start: .cfi_startproc\n cbz x0,start\n mov x8,#56\n stp x0,x1,[sp,#16]\n svc #0\n ret\n .cfi_endproc\n",
 	} {
 		data, err := os.ReadFile(assemble(f, compiler, text))
 		if err != nil {
@@ -253,4 +255,39 @@ func FuzzRewrite(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNoZone: a program with the stub does not begin without a zone, or with
+// something else in its place.
+func TestNoZone(t *testing.T) {
+	tr := tree(t, nil, nil)
+	other, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	for name, file := range map[string]*os.File{"none": nil, "another file": other} {
+		cmd := exec.Command("/usr/bin/echo", "begun")
+		cmd.Dir, cmd.SysProcAttr = "/", chroot(tr.Asked)
+		if file != nil {
+			cmd.ExtraFiles = make([]*os.File, zone.FD-2)
+			cmd.ExtraFiles[zone.FD-3] = file
+		}
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 125 || len(out) > 0 {
+			t.Errorf("zone %s: %v, %q", name, err, out)
+		}
+	}
+}
+
+// chroot starts a command in a chroot, by a user namespace where it must be.
+func chroot(root string) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Chroot: root}
+	if os.Getuid() != 0 {
+		attr.Cloneflags = syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}}
+	}
+	return attr
 }
