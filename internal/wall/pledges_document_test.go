@@ -50,6 +50,9 @@ both architectures; names that one of them lacks are passed over. Calls of anoth
 - **ask**: the supervisor decides (internal/membrane).
 - an error's name: the call fails with it, without being made.
 
+In a hidden cell (nip run --hide) what is allowed here and takes a path, or depends on the working directory, is asked, and openat2 is, too
+(internal/wall/hidden.go). The launching child's own execve is allowed in every cell (internal/wall/pass.go).
+
 Conditions are on the arguments, counted from 0, on their low 32 bits (` + "`high`" + `: the upper ones), as the filter compares them.
 A range includes both its ends.
 `)
