@@ -64,7 +64,12 @@ func (a a64) sites(p *program) ([]Site, []patch, int, error) {
 			}
 		}
 	}
-	p.pointers(func(addr uint64) { targets[addr] = true })
+	last := parts[len(parts)-1]
+	p.pointers(func(addr uint64) {
+		if addr%a64Size == 0 && parts[0].addr <= addr && addr < last.addr+uint64(len(last.code)) {
+			targets[addr] = true
+		}
+	})
 	for _, f := range p.functions() {
 		targets[f] = true
 	}

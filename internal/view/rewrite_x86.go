@@ -62,8 +62,18 @@ type x86Code struct {
 	base    uint64            // address of the first part
 	end     uint64            // of the last
 	calls   []int             // indices in starts of syscall instructions
-	targets map[uint64]string // what something may jump to, and what
+	targets map[uint64]origin // what something may jump to, and what
+	work    int               // entries of tables that may still be read
 }
+
+// origin is what may jump somewhere.
+type origin struct {
+	what string
+	at   uint64
+}
+
+// maxWork bounds what hostile code can make the sweep read in tables.
+const maxWork = 1 << 24
 
 func (c *x86Code) addr(i int) uint64 { return c.base + uint64(c.starts[i]) }
 
@@ -85,7 +95,7 @@ func (x86) sweep(p *program) (*x86Code, error) {
 		return nil, err
 	}
 	last := parts[len(parts)-1]
-	c := &x86Code{parts: parts, base: parts[0].addr, end: last.addr + uint64(len(last.code)), targets: map[uint64]string{}}
+	c := &x86Code{parts: parts, base: parts[0].addr, end: last.addr + uint64(len(last.code)), targets: map[uint64]origin{}, work: maxWork}
 	if c.end-c.base >= 1<<32 {
 		return nil, fmt.Errorf("%w: its code is too far apart", ErrUnproven)
 	}
@@ -96,7 +106,7 @@ func (x86) sweep(p *program) (*x86Code, error) {
 	}
 	p.pointers(func(addr uint64) {
 		if c.base <= addr && addr < c.end {
-			c.targets[addr] = "a word of data"
+			c.targets[addr] = origin{what: "a word of data"}
 		}
 	})
 	for _, f := range p.functions() {
@@ -104,7 +114,7 @@ func (x86) sweep(p *program) (*x86Code, error) {
 		if b := c.bytes(f); b != nil && !c.boundary(f) && !c.boundary(f+1) {
 			return nil, fmt.Errorf("%w: function at %#x is in the middle of an instruction", ErrUnproven, f)
 		}
-		c.targets[f] = "a function"
+		c.targets[f] = origin{what: "a function"}
 	}
 	return c, nil
 }
@@ -130,10 +140,12 @@ func (c *x86Code) sweepPart(p *program, s part) error {
 		for _, a := range inst.Args {
 			switch a := a.(type) {
 			case x86asm.Rel:
-				c.targets[at+uint64(n)+uint64(int64(a))] = fmt.Sprintf("the instruction at %#x", at)
+				c.targets[at+uint64(n)+uint64(int64(a))] = origin{"the instruction", at}
 			case x86asm.Mem:
 				if a.Base == x86asm.RIP {
-					c.reference(p, at+uint64(n)+uint64(a.Disp), at)
+					if err := c.reference(p, at+uint64(n)+uint64(a.Disp), at); err != nil {
+						return err
+					}
 				}
 			}
 		}
@@ -143,22 +155,24 @@ func (c *x86Code) sweepPart(p *program, s part) error {
 
 // reference notes what the instruction at from names: code, or perhaps a table
 // of distances to code.
-func (c *x86Code) reference(p *program, addr, from uint64) {
+func (c *x86Code) reference(p *program, addr, from uint64) error {
 	if c.base <= addr && addr < c.end {
-		c.targets[addr] = fmt.Sprintf("an address in the instruction at %#x", from)
-		return
+		c.targets[addr] = origin{"an address in the instruction", from}
+		return nil
 	}
-	for at := addr; ; at += 4 {
+	for at := addr; c.work > 0; at += 4 {
 		b := p.image.Bytes(at, 4)
 		if b == nil {
-			return
+			return nil
 		}
 		to := addr + uint64(int64(int32(binary.LittleEndian.Uint32(b))))
 		if to < c.base || to >= c.end {
-			return
+			return nil
 		}
-		c.targets[to] = fmt.Sprintf("a table at %#x", addr)
+		c.targets[to] = origin{"a table", addr}
+		c.work--
 	}
+	return fmt.Errorf("%w: its tables are too long", ErrUnproven)
 }
 
 // sites implements machine.
@@ -246,7 +260,7 @@ func (c *x86Code) take(i int) (t patch, why string) {
 	end := c.addr(i) + call
 	for j := i; ; {
 		if what, ok := c.targets[c.addr(j)]; ok && c.addr(j) != end && end-c.addr(j) < jump {
-			return patch{}, what + " may jump into what would be replaced"
+			return patch{}, fmt.Sprintf("%s at %#x may jump into what would be replaced", what.what, what.at)
 		}
 		if end-c.addr(j) >= jump {
 			t.from, t.size = c.addr(j), int(end-c.addr(j))
