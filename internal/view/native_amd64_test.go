@@ -2,7 +2,10 @@ package view_test
 
 import "golang.org/x/sys/unix"
 
-const sysNewfstatat = unix.SYS_NEWFSTATAT
+const (
+	sysNewfstatat = unix.SYS_NEWFSTATAT
+	multiarch     = "x86_64-linux-gnu"
+)
 
 func oldNames() map[uint32]string {
 	return map[uint32]string{unix.SYS_OPEN: "open", unix.SYS_STAT: "stat", unix.SYS_LSTAT: "lstat", unix.SYS_ACCESS: "access",

@@ -2,6 +2,9 @@ package view_test
 
 import "golang.org/x/sys/unix"
 
-const sysNewfstatat = unix.SYS_FSTATAT
+const (
+	sysNewfstatat = unix.SYS_FSTATAT
+	multiarch     = "aarch64-linux-gnu"
+)
 
 func oldNames() map[uint32]string { return nil }

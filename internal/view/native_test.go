@@ -198,3 +198,16 @@ func normal(s string) string {
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
+
+// TestThreads: cancellation, signals, threads and every way to start a program.
+func TestThreads(t *testing.T) {
+	tr := tree(t, []string{"/lib/" + multiarch + "/libgcc_s.so.1"}, nil, compile(t, "cancel"))
+	want, r := run(t, tr, scratch.AsIs, "/usr/bin/cancel")
+	if r.Exit != 0 || !strings.Contains(want, "cancelled: 1") {
+		t.Fatalf("exit %d: %s", r.Exit, want)
+	}
+	got, r := run(t, tr, scratch.Native, "/usr/bin/cancel")
+	if r.Exit != 0 || got != want {
+		t.Errorf("exit %d:\n%s\nas it is:\n%s", r.Exit, got, want)
+	}
+}

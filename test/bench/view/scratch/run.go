@@ -27,7 +27,7 @@ const (
 	AllAsked            // unchanged, with the filter: each path call is asked
 )
 
-// ProcFD leads to /proc in programs that run with native views: trees have none.
+// ProcFD leads to /proc in programs: trees have none.
 const ProcFD = 60
 
 // Command is a program to run in a tree.
@@ -165,6 +165,13 @@ func receive(sock int, wantListener bool) (int, error) {
 func (o *order) become() error {
 	const sock = 3
 	unix.CloseOnExec(sock)
+	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("open /proc: %w", err)
+	}
+	if err := unix.Dup3(proc, ProcFD, 0); err != nil {
+		return err
+	}
 	root := o.Tree.Native
 	if o.How == Native || o.How == Counted {
 		root = o.Tree.Asked
@@ -251,13 +258,6 @@ func (o *order) descriptors() error {
 		return err
 	}
 	if err := unix.Dup3(fd, zone.FD, 0); err != nil {
-		return err
-	}
-	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return fmt.Errorf("open /proc: %w", err)
-	}
-	if err := unix.Dup3(proc, ProcFD, 0); err != nil {
 		return err
 	}
 	return mapZone()
