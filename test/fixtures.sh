@@ -6,6 +6,7 @@
 #   true     ends at once with 0; no C library, one page
 #   ten      the same, with 10
 #   gohello  a Go program
+#   probe    test/hidden/probe: path calls
 #   empty, landrunlike   what starts of nip are timed against
 set -eu
 cd "$(dirname "$0")/.."
@@ -19,6 +20,6 @@ tiny="-O2 -static -nostdlib -nostartfiles -Wl,--build-id=none"
 gcc $tiny -o "$out/true" test/bench/true.c
 # shellcheck disable=SC2086
 gcc $tiny -DSTATUS=10 -o "$out/ten" test/bench/true.c
-for program in test/programs/gohello test/bench/start/empty test/bench/start/landrunlike; do
+for program in test/programs/gohello test/hidden/probe test/bench/start/empty test/bench/start/landrunlike; do
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$out/${program##*/}" "./$program"
 done

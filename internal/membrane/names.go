@@ -55,8 +55,9 @@ type Name struct {
 
 // names is the table of a cell. It does not change once it is made.
 type names struct {
-	root  *node
-	hosts []hostName // longest first
+	root    *node
+	hosts   []hostName      // longest first
+	covered map[fileID]bool // directories that lie under ones of the skeleton
 }
 
 // node is a name, or a directory on the way to one.
@@ -86,7 +87,7 @@ type hostName struct {
 // newNames opens everything that the names lead to, with the rights of the
 // caller, and makes the skeleton.
 func newNames(h *Hide) (*names, error) {
-	t := &names{}
+	t := &names{covered: map[fileID]bool{}}
 	list := slices.Clone(h.Names)
 	for i := range list {
 		list[i].rank = i
@@ -158,6 +159,10 @@ func (t *names) make(skeleton, path string, b *branch, parent *node) (*node, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("name %s of the cell: %w", path, err)
+	}
+	var st unix.Stat_t
+	if d.under >= 0 && unix.Fstat(d.under, &st) == nil {
+		t.covered[fileID{uint64(st.Dev), st.Ino}] = true
 	}
 	for c, next := range b.below {
 		if d.below[c], err = t.make(skeleton, strings.TrimSuffix(path, "/")+"/"+c, next, d); err != nil {

@@ -80,13 +80,22 @@ func isDir(fd int) bool {
 	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
-// final reports whether the answer of the first try is the last word.
-func (p *way) final(errno unix.Errno) bool {
-	switch errno {
-	case unix.EXDEV:
+// final reports whether the answer of the first try is the last word. It is not
+// if the try came to a directory that lies under one of the skeleton's; then fd
+// is closed.
+func (m *Membrane) final(p *way, fd int, errno unix.Errno) bool {
+	switch {
+	case errno == unix.EXDEV:
 		return false
-	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
-		return !p.nested
+	case !p.nested:
+		return true
+	case errno != 0:
+		return errno != unix.ENOENT && errno != unix.ENOTDIR && errno != unix.ELOOP
+	}
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) == nil && m.names.covered[fileID{uint64(st.Dev), st.Ino}] {
+		unix.Close(fd)
+		return false
 	}
 	return true
 }
@@ -135,10 +144,11 @@ func (m *Membrane) findWay(n *notification, p *way, follow bool) (object, unix.E
 		errno := m.act(func() unix.Errno {
 			if p.base >= 0 {
 				fd, err := unix.Openat2(p.base, p.rest, &how)
-				if o.fd = fd; p.final(errnoOf(err)) {
+				if o.fd = fd; m.final(p, fd, errnoOf(err)) {
 					return errnoOf(err)
 				}
 			}
+			o.fd = -1
 			if errno := w.run(); errno != 0 || w.proc {
 				return errno
 			}
@@ -238,10 +248,11 @@ func (m *Membrane) spot(n *notification, dirfd int32, path string) (spot, unix.E
 	errno = m.act(func() unix.Errno {
 		if p.base >= 0 {
 			fd, err := unix.Openat2(p.base, p.rest, &how)
-			if s.fd = fd; p.final(errnoOf(err)) {
+			if s.fd = fd; m.final(&p, fd, errnoOf(err)) {
 				return errnoOf(err)
 			}
 		}
+		s.fd = -1
 		errno := w.run()
 		switch {
 		case errno != 0:

@@ -40,7 +40,7 @@ const cwdFirst, cwdMost = 1 << 40, 256
 // still where the kernel says.
 func (m *Membrane) cwd(pid int) (fd int, errno unix.Errno) {
 	var l unix.Rlimit
-	if err := unix.Prlimit(pid, unix.RLIMIT_LOCKS, nil, &l); err != nil {
+	if m.limit(pid, unix.RLIMIT_LOCKS, nil, &l) != 0 {
 		return -1, unix.ENOENT
 	}
 	if l.Cur < cwdFirst || l.Cur == unix.RLIM_INFINITY {
@@ -107,14 +107,25 @@ func (m *Membrane) setCwd(n *notification, fd int) unix.Errno {
 		return unix.ENOENT
 	}
 	var old unix.Rlimit
-	err := unix.Prlimit(int(n.pid), unix.RLIMIT_LOCKS, nil, &old)
-	if err == nil && old.Max >= id {
-		old.Cur = id
-		err = unix.Prlimit(int(n.pid), unix.RLIMIT_LOCKS, &old, nil)
-	} else if err == nil {
-		err = unix.ENOMEM
+	errno := m.limit(int(n.pid), unix.RLIMIT_LOCKS, nil, &old)
+	switch {
+	case errno != 0:
+		return errno
+	case old.Max < id:
+		return unix.ENOMEM
 	}
-	return errnoOf(err)
+	old.Cur = id
+	return m.limit(int(n.pid), unix.RLIMIT_LOCKS, &old, nil)
+}
+
+// limit is prlimit(2). Where the supervisor may not (it is another user's cell,
+// and root has been deprived of CAP_SYS_RESOURCE), the opener may, who is the
+// cell's user.
+func (m *Membrane) limit(pid, resource int, set, old *unix.Rlimit) unix.Errno {
+	if err := unix.Prlimit(pid, resource, set, old); err != unix.EPERM {
+		return errnoOf(err)
+	}
+	return m.act(func() unix.Errno { return errnoOf(unix.Prlimit(pid, resource, set, old)) })
 }
 
 // cleanCwds forgets directories that no process of the cell is in. Two looks,
@@ -124,7 +135,7 @@ func (m *Membrane) cleanCwds() {
 	for range 2 {
 		for _, pid := range m.processes() {
 			var l unix.Rlimit
-			if unix.Prlimit(pid, unix.RLIMIT_LOCKS, nil, &l) == nil {
+			if m.limit(pid, unix.RLIMIT_LOCKS, nil, &l) == 0 {
 				used[l.Cur] = true
 			}
 		}
@@ -160,7 +171,11 @@ func (m *Membrane) processes() []int {
 
 // member reports whether a process or thread carries the cell's mark.
 func (m *Membrane) member(pid int) bool {
-	fiber, ok := wall.MarkOf(pid)
+	var l unix.Rlimit
+	if m.limit(pid, unix.RLIMIT_MSGQUEUE, nil, &l) != 0 {
+		return false
+	}
+	fiber, ok := wall.FiberOf(l)
 	return ok && fiber == m.config.Hide.Fiber
 }
 

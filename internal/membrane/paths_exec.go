@@ -49,8 +49,12 @@ func (m *Membrane) exec(n *notification, dirfd int32, addr uint64, flags uint32)
 		return 0, errno
 	}
 	defer unix.Close(o.fd)
-	if fileType(o.fd) == unix.S_IFLNK {
+	switch fileType(o.fd) {
+	case unix.S_IFREG:
+	case unix.S_IFLNK:
 		return 0, unix.ELOOP
+	default:
+		return 0, unix.EACCES
 	}
 	if errno := m.act(func() unix.Errno { return faccess(o.fd, unix.X_OK) }); errno != 0 {
 		return 0, errno

@@ -98,8 +98,48 @@ func openat2(m *Membrane, n *notification) (int64, unix.Errno) {
 
 func makes(flags uint64) bool { return flags&(unix.O_CREAT|tmpfileBit) != 0 }
 
+// openPath answers O_PATH. The kernel lets a supervisor hand over no path
+// descriptor (SECCOMP_IOCTL_NOTIF_ADDFD takes none), so the caller gets one
+// that is open for reading, where it may read; of anything but a file or a
+// directory there is none.
+func (m *Membrane) openPath(n *notification, dirfd int32, path string, how unix.OpenHow) (int64, unix.Errno) {
+	o, errno := m.find(n, dirfd, path, how.Flags&unix.O_NOFOLLOW == 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	defer unix.Close(o.fd)
+	kind := fileType(o.fd)
+	switch {
+	case o.link || kind == unix.S_IFLNK:
+		return 0, unix.ELOOP
+	case how.Flags&unix.O_DIRECTORY != 0 && kind != unix.S_IFDIR:
+		return 0, unix.ENOTDIR
+	case o.file != nil:
+		fd, errno := m.procRead(o.file)
+		if errno != 0 {
+			return 0, errno
+		}
+		return m.give(n, fd, how.Flags)
+	case kind != unix.S_IFDIR && kind != unix.S_IFREG:
+		return 0, unix.EACCES
+	}
+	fd := -1
+	errno = m.act(func() unix.Errno {
+		var err error
+		fd, err = reopen(o.fd, unix.O_RDONLY|unix.O_CLOEXEC)
+		return errnoOf(err)
+	})
+	if errno != 0 {
+		return 0, errno
+	}
+	return m.give(n, fd, how.Flags)
+}
+
 // open opens a file for the caller.
 func (m *Membrane) open(n *notification, dirfd int32, path string, how unix.OpenHow) (int64, unix.Errno) {
+	if how.Flags&unix.O_PATH != 0 && how.Resolve&^unix.RESOLVE_NO_MAGICLINKS == 0 {
+		return m.openPath(n, dirfd, path, how)
+	}
 	p, errno := m.begin(n, dirfd, path)
 	if errno != 0 {
 		return 0, errno
@@ -136,11 +176,10 @@ func (m *Membrane) open(n *notification, dirfd int32, path string, how unix.Open
 // and no terminal becomes the supervisor's own. A non-nil walk has come to /proc.
 func (m *Membrane) openWay(p *way, how unix.OpenHow, umask int) (fd int, atProc *walk, errno unix.Errno) {
 	fd = -1
+	how.Flags &^= unix.O_PATH // see openPath
 	asked := how.Flags
 	how.Flags |= unix.O_CLOEXEC
-	if asked&unix.O_PATH == 0 {
-		how.Flags |= unix.O_NONBLOCK | unix.O_NOCTTY
-	}
+	how.Flags |= unix.O_NONBLOCK | unix.O_NOCTTY
 	w := m.walk(p)
 	defer w.close()
 	w.resolve, w.floor = how.Resolve, 0
@@ -155,7 +194,7 @@ func (m *Membrane) openWay(p *way, how unix.OpenHow, umask int) (fd int, atProc 
 		}
 		if p.base >= 0 {
 			var err error
-			if fd, err = unix.Openat2(p.base, p.rest, &how); p.final(errnoOf(err)) {
+			if fd, err = unix.Openat2(p.base, p.rest, &how); m.final(p, fd, errnoOf(err)) {
 				return errnoOf(err)
 			}
 		}
@@ -184,7 +223,7 @@ func (w *walk) open(how *unix.OpenHow) (int, error) {
 		h := *how
 		h.Flags |= unix.O_NOFOLLOW
 		return unix.Openat2(in.fd, w.missing, &h)
-	case top.mode == unix.S_IFLNK && how.Flags&unix.O_PATH == 0 && how.Flags&unix.O_EXCL == 0:
+	case top.mode == unix.S_IFLNK && how.Flags&unix.O_EXCL == 0:
 		return -1, unix.ELOOP
 	case top.node == nil:
 		h := *how
@@ -196,8 +235,6 @@ func (w *walk) open(how *unix.OpenHow) (int, error) {
 		return -1, unix.EISDIR
 	case top.mode == unix.S_IFDIR:
 		return unix.Openat2(top.fd, ".", how)
-	case top.mode == unix.S_IFLNK:
-		return unix.FcntlInt(uintptr(top.fd), unix.F_DUPFD_CLOEXEC, 0)
 	}
 	return reopen(top.fd, how.Flags)
 }
@@ -209,8 +246,7 @@ func reopen(fd int, flags uint64) (int, error) {
 
 // deliver gives the caller the descriptor, or waits for the other end of a FIFO.
 func (m *Membrane) deliver(n *notification, p *way, fd int, errno unix.Errno, how unix.OpenHow) (int64, unix.Errno) {
-	path := how.Flags&unix.O_PATH != 0
-	wait := !path && how.Flags&unix.O_NONBLOCK == 0
+	wait := how.Flags&unix.O_NONBLOCK == 0
 	if errno == unix.ENXIO && wait && how.Flags&unix.O_ACCMODE == unix.O_WRONLY {
 		o, errno := m.findWay(n, p, true)
 		if errno != 0 {

@@ -302,20 +302,12 @@ func (m *Membrane) openObject(n *notification, o object, w *walk, how unix.OpenH
 	switch {
 	case how.Flags&unix.O_CREAT != 0 && how.Flags&unix.O_EXCL != 0:
 		return 0, unix.EEXIST
-	case o.link && how.Flags&unix.O_PATH == 0, o.magic && w.resolve&(unix.RESOLVE_NO_MAGICLINKS|unix.RESOLVE_NO_SYMLINKS) != 0:
+	case o.link, o.magic && w.resolve&(unix.RESOLVE_NO_MAGICLINKS|unix.RESOLVE_NO_SYMLINKS) != 0:
 		return 0, unix.ELOOP
 	case o.dir != nil && (writes || how.Flags&unix.O_CREAT != 0):
 		return 0, unix.EISDIR
 	case how.Flags&unix.O_DIRECTORY != 0 && !isDir(o.fd):
 		return 0, unix.ENOTDIR
-	case how.Flags&unix.O_PATH != 0 && (o.link || o.file != nil):
-		return 0, unix.EACCES // not even a path descriptor of the host's /proc is given away
-	case how.Flags&unix.O_PATH != 0:
-		fd, err := unix.FcntlInt(uintptr(o.fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			return 0, errnoOf(err)
-		}
-		return m.give(n, fd, how.Flags)
 	case o.file != nil && writes:
 		return 0, unix.EACCES
 	case o.file != nil:
