@@ -145,6 +145,9 @@ func (p *parser) node(depth int) (*Node, error) {
 		}
 		skip := false
 		if p.at("/-") {
+			if !spaced {
+				return nil, p.fail(p.pos, "/- wants a blank before it")
+			}
 			skip = p.take("/-")
 			if _, err := p.gap(); err != nil {
 				return nil, err
@@ -174,7 +177,7 @@ func (p *parser) node(depth int) (*Node, error) {
 			return n, nil
 		case n.Block:
 			return nil, p.fail(p.pos, "after } wants a new line or ;")
-		case !spaced && !skip:
+		case !spaced:
 			return nil, p.fail(p.pos, "unexpected %s", describe(r))
 		default:
 			if err := p.entry(n, skip); err != nil {
