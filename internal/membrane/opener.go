@@ -11,11 +11,19 @@ import (
 // Landlock rules in a domain beside the cell's own, with its user and without
 // capabilities. It is started when it is first needed, so that a program that
 // changes no metadata does not pay for it.
+//
+// Work goes to it and back through two pipes. Of all that can wake a thread they
+// are quickest: the kernel knows that who writes is about to wait, and lets the
+// other go on in its place, on the same processor.
 type opener struct {
 	// alone gives the thread a umask of its own, for a cell whose files it makes.
 	alone bool
 	once  sync.Once
-	work  chan func()
+	mutex sync.Mutex // over the following; held while work is done
+	work  func() unix.Errno
+	errno unix.Errno
+	to    [2]int
+	from  [2]int
 	err   error
 }
 
@@ -26,13 +34,24 @@ func (o *opener) do(confine func() error, f func() unix.Errno) unix.Errno {
 	if o.err != nil {
 		return unix.EPERM
 	}
-	done := make(chan unix.Errno, 1)
-	o.work <- func() { done <- f() }
-	return <-done
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	o.work = f
+	if !tell(o.to[1]) || !hear(o.from[0]) {
+		return unix.EPERM
+	}
+	return o.errno
 }
 
 func (o *opener) start(confine func() error) {
-	o.work = make(chan func())
+	if o.err = unix.Pipe2(o.to[:], unix.O_CLOEXEC); o.err != nil {
+		return
+	}
+	if o.err = unix.Pipe2(o.from[:], unix.O_CLOEXEC); o.err != nil {
+		unix.Close(o.to[0])
+		unix.Close(o.to[1])
+		return
+	}
 	confined := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
@@ -41,14 +60,35 @@ func (o *opener) start(confine func() error) {
 			err = confine()
 		}
 		confined <- err
-		if err != nil {
-			return
+		for err == nil && hear(o.to[0]) {
+			o.errno = o.work()
+			tell(o.from[1])
 		}
-		for f := range o.work {
-			f()
-		}
+		unix.Close(o.to[0])
+		unix.Close(o.from[1])
 	}()
-	o.err = <-confined
+	if o.err = <-confined; o.err != nil {
+		unix.Close(o.to[1])
+		unix.Close(o.from[0])
+	}
+}
+
+// tell and hear pass one byte; the memory behind it is the opener's fields.
+func tell(fd int) bool {
+	for {
+		if n, err := unix.Write(fd, []byte{0}); err != unix.EINTR {
+			return n == 1
+		}
+	}
+}
+
+func hear(fd int) bool {
+	var b [1]byte
+	for {
+		if n, err := unix.Read(fd, b[:]); err != unix.EINTR {
+			return n == 1
+		}
+	}
 }
 
 // separate takes the thread's umask and working directory from those of the
@@ -63,6 +103,7 @@ func (o *opener) separate() error {
 // stop ends the thread.
 func (o *opener) stop() {
 	if o.err == nil {
-		close(o.work)
+		unix.Close(o.to[1])
+		unix.Close(o.from[0])
 	}
 }
