@@ -195,6 +195,7 @@ func remedies() []remedy {
 		{graft.ErrEmpty, "check the path of the source"},
 		{graft.ErrNoCommand, "make the programs executable and put them in bin"},
 		{cell.ErrNotRoot, "leave --user away, or run nip as root"},
+		{cell.ErrSetID, "take the set-id bits off nip and run it as the user that it should run as"},
 		{cell.ErrInside, "run it outside: what a cell may do only ever shrinks"},
 		{cell.ErrNoStdio, "add it: --pledge STDIO"},
 		{wall.ErrListener, "another supervisor answers for this process already, as some container managers do: run nip outside of it"},

@@ -84,6 +84,7 @@ func Run(o Options) (status int, err error) {
 		}
 	}
 	if err := c.start(); err != nil {
+		c.recordFailure(err)
 		return 0, err
 	}
 	return c.wait(), nil
@@ -265,9 +266,15 @@ func (c *cell) findCommand() error {
 // ErrNotRoot reports --user by somebody who cannot become another user.
 var ErrNotRoot = errors.New("only root can run a cell as another user")
 
+// ErrSetID reports a nip with a set-user-id or set-group-id bit: its cells could
+// change to the other user and be out of its reach.
+var ErrSetID = errors.New("nip does not run set-user-id or set-group-id")
+
 func (c *cell) chooseUser() error {
 	uid := unix.Geteuid()
 	switch {
+	case unix.Getuid() != uid || unix.Getgid() != unix.Getegid():
+		return ErrSetID
 	case c.User != nil && uid != 0:
 		return ErrNotRoot
 	case c.User != nil:

@@ -195,6 +195,18 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
+// TestFailedStartIsRecorded tries a program that is not there: the ledger says
+// that it was tried and that it failed.
+func TestFailedStartIsRecorded(t *testing.T) {
+	s := newSite(t)
+	if status, _ := s.run(spec{Path: s.base + "/none"}); status != 127 {
+		t.Fatalf("status %d, want 127", status)
+	}
+	if got := kinds(t, s); !slices.Equal(got, []string{"start", "failed"}) {
+		t.Errorf("records %v", got)
+	}
+}
+
 // TestSupervisorKilled kills it while the cell is young and when it has a guard.
 func TestSupervisorKilled(t *testing.T) {
 	for name, words := range orphans {

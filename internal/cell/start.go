@@ -52,6 +52,15 @@ func (c *cell) start() error {
 	return c.launch()
 }
 
+// recordFailure ends the record of a start that failed. That it was tried is in
+// the ledger by then, unless the ledger was the trouble.
+func (c *cell) recordFailure(why error) {
+	_, err := c.ledger.Append("failed", ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package), ledger.Text("why", why.Error()))
+	if err != nil {
+		c.Report("ledger: " + err.Error())
+	}
+}
+
 // PackageFD is the number at which every program of a cell finds a path
 // descriptor of its package's directory. Programs with paths compiled in that no
 // variable moves reach their files by /proc/self/fd/40/… (package graft puts
