@@ -63,6 +63,7 @@ func TestPrograms(t *testing.T) {
 			for _, j := range p.jobs {
 				t.Run(strings.ReplaceAll(j.name, " ", "-"), func(t *testing.T) { w.work(t, j) })
 			}
+			t.Run("hidden", func(t *testing.T) { hidden(t, r, p) })
 			t.Run("sees-nothing-of-the-host", w.seesNothing)
 			t.Run("shares-namespaces-and-cgroup", w.sharesNamespaces)
 		})
@@ -106,7 +107,23 @@ type world struct {
 	p          program
 	dir        string // {work}
 	home       string // the program's HOME
+	hidden     string // if set, nothing exists for the cell but its names; its HOME's
 	secretFile string
+}
+
+// hidden does the program's jobs again, in cells for which the host is not there.
+func hidden(t *testing.T, r *rig.Root, p program) {
+	w := newWorld(t, r, p)
+	if err := rig.RemoveAll(w.home); err != nil {
+		t.Fatal(err)
+	}
+	w.hidden = "/Data/apps/" + p.name
+	w.dir += "-hidden"
+	r.Write(w.dir+"/text", "hello world\n", 0o644)
+	r.Write(w.dir+"/edited", "hello world\n", 0o644)
+	for _, j := range p.jobs {
+		t.Run(strings.ReplaceAll(j.name, " ", "-"), func(t *testing.T) { w.work(t, j) })
+	}
 }
 
 func newWorld(t *testing.T, r *rig.Root, p program) *world {
@@ -124,6 +141,10 @@ func (w *world) run(t *testing.T, flags, args []string, stdin string) rig.Result
 	t.Helper()
 	r := strings.NewReplacer("{work}", w.dir, "{home}", w.home)
 	line := []string{"run"}
+	if w.hidden != "" {
+		r = strings.NewReplacer("{work}", w.dir, "{home}", w.hidden)
+		line = append(line, "--hide")
+	}
 	for _, f := range flags {
 		line = append(line, r.Replace(f))
 	}
