@@ -38,7 +38,7 @@ func limit(name string) float64 {
 
 func main() {
 	scratch.Main()
-	rounds := flag.Int("rounds", 15, "how often each program is run; the quarter least disturbed counts: its slowest run")
+	rounds := flag.Int("rounds", 15, "how often each program is run; the lower quartile counts")
 	files := flag.Int("files", 50000, "files in the tree that is walked")
 	tracked := flag.Int("tracked", 10000, "files in the git tree")
 	limits := flag.Bool("limits", false, "fail where a limit is broken")
