@@ -1,0 +1,79 @@
+package membrane
+
+// What the files of /proc say to a cell.
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// procRead returns a memory file with what a file of /proc says now, open for
+// reading only.
+func (m *Membrane) procRead(f *procFile) (int, unix.Errno) {
+	src, err := os.Open(f.path)
+	if err != nil {
+		return -1, unix.EACCES
+	}
+	defer src.Close()
+	b, err := io.ReadAll(io.LimitReader(src, procMost))
+	if err != nil {
+		return -1, unix.ESRCH
+	}
+	if f.change != nil {
+		b = f.change(m, b)
+	}
+	fd, err := unix.MemfdCreate("proc", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	if err != nil {
+		return -1, errnoOf(err)
+	}
+	defer unix.Close(fd)
+	for len(b) > 0 {
+		wrote, err := unix.Write(fd, b)
+		if err != nil {
+			return -1, errnoOf(err)
+		}
+		b = b[wrote:]
+	}
+	if err := unix.Fchmod(fd, 0o444); err != nil {
+		return -1, errnoOf(err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL); err != nil {
+		return -1, errnoOf(err)
+	}
+	reader, err := reopen(fd, unix.O_RDONLY|unix.O_CLOEXEC)
+	return reader, errnoOf(err)
+}
+
+// renameMaps puts the cell's names into the lines of proc_pid_maps(5).
+func (m *Membrane) renameMaps(b []byte) []byte {
+	var out bytes.Buffer
+	for line := range bytes.Lines(b) {
+		at := bytes.IndexByte(line, '/')
+		if at < 0 || bytes.HasPrefix(line[at:], []byte("/memfd:")) {
+			out.Write(line)
+			continue
+		}
+		path := strings.TrimSuffix(string(line[at:]), "\n")
+		name, ok := m.names.cellName(path)
+		if !ok {
+			name = "[" + path[strings.LastIndexByte(path, '/')+1:] + "]" // the loader
+		}
+		out.Write(line[:at])
+		out.WriteString(name + "\n")
+	}
+	return out.Bytes()
+}
+
+// hideProcesses leaves the load of proc_loadavg(5), and takes what it says of
+// all processes.
+func hideProcesses(_ *Membrane, b []byte) []byte {
+	words := bytes.Fields(b)
+	if len(words) < 3 {
+		return nil
+	}
+	return append(bytes.Join(words[:3], []byte(" ")), " 1/1 1\n"...)
+}
