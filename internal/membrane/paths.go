@@ -49,9 +49,13 @@ func (m *Membrane) begin(n *notification, dirfd int32, path string) (way, unix.E
 			return p, errno
 		}
 		at, known := m.names.nameOf(base)
-		if !known { // removed, or moved to where the cell has no name for it
+		if !known {
+			errno := unix.ENOENT // removed, or moved to where the cell has no name for it
+			if !isDir(base) {
+				errno = unix.ENOTDIR
+			}
 			unix.Close(base)
-			return p, unix.ENOENT
+			return p, errno
 		}
 		above := split(at)
 		p.floor = len(above)

@@ -17,9 +17,11 @@ import (
 // memory files with what the host's say at that moment, in the cell's names.
 // Everything else does not exist.
 
-// procFile is a file of /proc; path is the host's.
+// procFile is a file of /proc; path is the host's, pid the process that it is
+// about, if any.
 type procFile struct {
 	path   string
+	pid    int
 	change func(m *Membrane, b []byte) []byte // nil: shown as it is
 }
 
@@ -165,7 +167,7 @@ func (m *Membrane) procProcess(n *notification, pid int, path []string, at int, 
 		if len(rest) > 0 {
 			return o, nil, unix.ENOTDIR
 		}
-		return m.procOpenFile(&procFile{host + "/" + name, change})
+		return m.procOpenFile(&procFile{host + "/" + name, pid, change})
 	}
 }
 
@@ -185,6 +187,9 @@ func (m *Membrane) procLink(host, text string) (object, []string, unix.Errno) {
 func (m *Membrane) procMagic(n *notification, pid int, host, name string, rest []string, follow bool) (o object, next []string, errno unix.Errno) {
 	o.fd = -1
 	text, errno := m.magicText(pid, host, name)
+	if errno == 0 && !m.member(pid) {
+		errno = unix.ENOENT
+	}
 	if errno != 0 {
 		return o, nil, errno
 	}
@@ -200,6 +205,10 @@ func (m *Membrane) procMagic(n *notification, pid int, host, name string, rest [
 		err = asError(errno)
 	default:
 		o.fd, err = unix.Open(host+"/"+name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	if err == nil && !m.member(pid) { // its number may have become another's
+		unix.Close(o.fd)
+		err = unix.ENOENT
 	}
 	if err != nil {
 		return object{fd: -1}, nil, errnoOf(err)
