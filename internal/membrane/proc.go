@@ -335,17 +335,23 @@ func (m *Membrane) openObject(n *notification, o object, w *walk, how unix.OpenH
 		}
 		return errnoOf(err)
 	})
-	if errno == unix.EACCES && o.magic && fileType(o.fd) == unix.S_IFCHR {
+	if errno == unix.EACCES && o.magic {
 		return m.giveAgain(n, w, how)
 	}
 	return m.deliver(n, &way{base: -1}, fd, errno, how)
 }
 
-// giveAgain duplicates a terminal that the caller has open: Landlock lets it
-// open no terminal again, but what it has it may have twice.
+// giveAgain duplicates a descriptor that the caller has: Landlock lets it open
+// nothing again that was opened for it outside, such as a terminal, or the file
+// that its output goes to, but what it has it may have twice. Both share their
+// position then.
 func (m *Membrane) giveAgain(n *notification, w *walk, how unix.OpenHow) (int64, unix.Errno) {
-	number, err := strconv.Atoi(w.todo[len(w.todo)-1])
-	if err != nil || len(w.todo) < 3 || w.todo[len(w.todo)-2] != "fd" {
+	own := len(w.todo) == 3 && w.todo[1] == "fd" && (w.todo[0] == "self" || w.todo[0] == strconv.Itoa(threadGroup(int(n.pid))))
+	if !own {
+		return 0, unix.EACCES
+	}
+	number, err := strconv.Atoi(w.todo[2])
+	if err != nil {
 		return 0, unix.EACCES
 	}
 	fd, errno := m.copyOf(n, int32(number))
@@ -354,7 +360,7 @@ func (m *Membrane) giveAgain(n *notification, w *walk, how unix.OpenHow) (int64,
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	has, wants := uint64(flags)&unix.O_ACCMODE, how.Flags&unix.O_ACCMODE
-	if err != nil || fileType(fd) != unix.S_IFCHR || has != unix.O_RDWR && has != wants {
+	if err != nil || flags&unix.O_PATH != 0 || has != unix.O_RDWR && has != wants {
 		unix.Close(fd)
 		return 0, unix.EACCES
 	}
