@@ -111,6 +111,7 @@ func (m *Membrane) Step() (busy bool) {
 func (m *Membrane) Serve() {
 	runtime.LockOSThread()
 	blockSignals()
+	m.opener.near = true
 	defer unix.Close(m.listener)
 	if m.pending != nil {
 		m.answer(m.pending)

@@ -12,12 +12,17 @@ import (
 // capabilities. It is started when it is first needed, so that a program that
 // changes no metadata does not pay for it.
 //
-// Work goes to it and back through two pipes. Of all that can wake a thread they
-// are quickest: the kernel knows that who writes is about to wait, and lets the
-// other go on in its place, on the same processor.
+// Work goes to it and back through two pipes. Waking a processor that idles takes
+// longer than all the rest, so a listener's opener is kept on the processor on
+// which the listener is, and the listener there while it waits.
 type opener struct {
 	// alone gives the thread a umask of its own, for a cell whose files it makes.
 	alone bool
+	// near says that do is only called by one thread, the listener's.
+	near  bool
+	tid   int
+	cpu   int         // the opener's, -1: any
+	all   unix.CPUSet // where the listener may be
 	once  sync.Once
 	mutex sync.Mutex // over the following; held while work is done
 	work  func() unix.Errno
@@ -37,6 +42,9 @@ func (o *opener) do(confine func() error, f func() unix.Errno) unix.Errno {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
 	o.work = f
+	if o.near {
+		defer o.gather()()
+	}
 	if !tell(o.to[1]) || !hear(o.from[0]) {
 		return unix.EPERM
 	}
@@ -55,6 +63,7 @@ func (o *opener) start(confine func() error) {
 	confined := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		o.tid, o.cpu = unix.Gettid(), -1
 		err := o.separate()
 		if err == nil {
 			err = confine()
@@ -71,6 +80,22 @@ func (o *opener) start(confine func() error) {
 		unix.Close(o.to[1])
 		unix.Close(o.from[0])
 	}
+}
+
+// gather brings the two threads to the processor that the caller is on, and
+// returns what lets the caller go again. That it fails costs time only.
+func (o *opener) gather() (scatter func()) {
+	cpu := currentCPU()
+	var one unix.CPUSet
+	one.Set(cpu)
+	if o.all.Count() == 0 && unix.SchedGetaffinity(0, &o.all) != nil {
+		return func() {}
+	}
+	if cpu != o.cpu && unix.SchedSetaffinity(o.tid, &one) == nil {
+		o.cpu = cpu
+	}
+	_ = unix.SchedSetaffinity(0, &one)
+	return func() { _ = unix.SchedSetaffinity(0, &o.all) }
 }
 
 // tell and hear pass one byte; the memory behind it is the opener's fields.

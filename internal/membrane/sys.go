@@ -186,3 +186,10 @@ func socketAddress(call uintptr, fd int, address []byte) unix.Errno {
 	_, _, errno := unix.Syscall(call, uintptr(fd), uintptr(unsafe.Pointer(at)), uintptr(len(address)))
 	return errno
 }
+
+// currentCPU is getcpu(2).
+func currentCPU() int {
+	var cpu uint32
+	unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0)
+	return int(cpu)
+}
