@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -86,13 +87,13 @@ func Guard(root *hier.Root, fiber string, supervisor int) error {
 			}
 		}
 	}
-	return end(root, fiber, uint32(id), "guard")
+	return end(root, fiber, uint32(id), "guard", 0)
 }
 
 // end kills what is left of a cell whose supervisor is gone, removes its
 // directory and says so in the ledger.
-func end(root *hier.Root, fiber string, id uint32, by string) error {
-	killed, err := killAll(id)
+func end(root *hier.Root, fiber string, id uint32, by string, patience time.Duration) error {
+	killed, err := killAll(id, patience)
 	if err != nil {
 		return fmt.Errorf("end cell %s: %w", fiber, err)
 	}
@@ -119,7 +120,7 @@ func Recover(root *hier.Root) ([]string, error) {
 		if err != nil {
 			continue // List lets through none
 		}
-		if err := end(root, c.Fiber, uint32(id), "recover"); err != nil {
+		if err := end(root, c.Fiber, uint32(id), "recover", endPatience); err != nil {
 			return ended, err
 		}
 		ended = append(ended, c.Fiber)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +26,13 @@ func KillMarked(fiber uint32) (met int) {
 		return 0
 	}
 	defer unix.Close(proc)
+	load, err := unix.Open("/proc/loadavg", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(load)
 	var next int64 // where the numbers behind the last one begin
+	last, chased := 0, 0
 	for look := 0; look < looksBehind; look++ {
 		for {
 			n, off := killBatch(proc, fiber)
@@ -34,12 +41,38 @@ func KillMarked(fiber uint32) (met int) {
 			}
 			met, next = met+n, off
 		}
+		if pid := newestProcess(load); pid != last && pid > 0 {
+			last, look = pid, max(0, look-1) // go on as long as processes are made
+			if killExactly(pid, fiber) {
+				met++
+			}
+			if chased++; chased > chaseMost {
+				break
+			}
+		}
 		if _, err := unix.Seek(proc, next, unix.SEEK_SET); err != nil {
 			break
 		}
 	}
 	return met
 }
+
+// newestProcess reads the number that was given out last, the fifth field of
+// proc_loadavg(5); 0 if it cannot be read. Where numbers begin anew at the low
+// end, it is found so and not behind the highest.
+func newestProcess(fd int) int {
+	var b [128]byte
+	n, err := unix.Pread(fd, b[:], 0)
+	if err != nil {
+		return 0
+	}
+	line := strings.TrimSpace(string(b[:n]))
+	pid, _ := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:]) // 0: no number
+	return pid
+}
+
+// chaseMost bounds the looks on a host where others make processes all the time.
+const chaseMost = 2000
 
 // looksBehind is how often KillMarked looks behind the highest number; a look
 // takes a few microseconds, a life between two forks some hundred.
@@ -83,22 +116,23 @@ func killBatch(proc int, fiber uint32) (met int, next int64) {
 // time. A supervisor needs no such guess: it has no child left then.
 const quietPasses, passWait = 24, 500 * time.Microsecond
 
-// endPatience is how long killAll goes on: a process that hangs in the kernel
-// must not make every nip command hang.
-const endPatience = 3 * time.Second
+// endPatience is how long a nip command goes on with the end of a dead cell: a
+// process that hangs in the kernel must not make every command hang. A guard has
+// nothing else to do and goes on for ever.
+const endPatience = 15 * time.Second
 
 // errUndead reports processes that do not die.
 var errUndead = errors.New("some of its processes do not die")
 
 // killAll kills until nothing of the cell is left and reports how many there
 // were.
-func killAll(fiber uint32) (killed int, err error) {
+func killAll(fiber uint32, patience time.Duration) (killed int, err error) {
 	begin := time.Now()
 	for quiet := 0; quiet < quietPasses; quiet++ {
 		if n := KillMarked(fiber); n > 0 {
 			killed, quiet = killed+n, 0
 		}
-		if time.Since(begin) > endPatience {
+		if patience > 0 && time.Since(begin) > patience {
 			return killed, errUndead
 		}
 		time.Sleep(passWait) // the killed need a moment to be gone

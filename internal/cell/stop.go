@@ -89,7 +89,7 @@ func Stop(root *hier.Root, c Info, grace time.Duration) (killed bool, err error)
 		return true, fmt.Errorf("stop cell %s: kill its supervisor: %w", c.Fiber, err)
 	}
 	gone(supervisor, grace)
-	return true, end(root, c.Fiber, uint32(id), "stop")
+	return true, end(root, c.Fiber, uint32(id), "stop", endPatience)
 }
 
 // gone waits until the process behind a pidfd has ended, at most d.
