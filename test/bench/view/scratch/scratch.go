@@ -20,7 +20,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"nipcells/internal/view"
+	"nipcells/internal/view/native"
 	"nipcells/internal/view/zone"
 )
 
@@ -198,9 +198,9 @@ func (t *Tree) rewrite(root string) error {
 		if err != nil {
 			return err
 		}
-		out, _, err := view.Rewrite(data)
+		out, _, err := native.Rewrite(data)
 		if err == nil && loader {
-			out, err = view.Stub(out)
+			out, err = native.Stub(out)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)

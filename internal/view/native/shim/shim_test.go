@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"nipcells/internal/view/shim/build"
+	"nipcells/internal/view/native/shim/build"
 	"nipcells/internal/view/zone"
 )
 

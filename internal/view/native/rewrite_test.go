@@ -1,4 +1,4 @@
-package view_test
+package native_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"nipcells/internal/elfimage"
-	"nipcells/internal/view"
+	"nipcells/internal/view/native"
 	"nipcells/internal/view/zone"
 )
 
@@ -43,7 +43,7 @@ func TestRewriteGlibc(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v (package libc6-dev-arm64-cross)", err)
 		}
-		out, r, err := view.Rewrite(data)
+		out, r, err := native.Rewrite(data)
 		if err != nil {
 			t.Errorf("%s: %v", g.path, err)
 			continue
@@ -53,14 +53,14 @@ func TestRewriteGlibc(t *testing.T) {
 				t.Errorf("%s: %s at %#x: %s", g.path, s.Call, s.Addr, s.Why)
 			}
 		}
-		if r.Taken() != g.sites || !view.Native(out) || view.Native(data) {
-			t.Errorf("%s: %d sites taken, want %d; native %v, before %v", g.path, r.Taken(), g.sites, view.Native(out), view.Native(data))
+		if r.Taken() != g.sites || !native.Shimmed(out) || native.Shimmed(data) {
+			t.Errorf("%s: %d sites taken, want %d; native %v, before %v", g.path, r.Taken(), g.sites, native.Shimmed(out), native.Shimmed(data))
 		}
-		second, _, err := view.Rewrite(data)
+		second, _, err := native.Rewrite(data)
 		if err != nil || !bytes.Equal(second, out) {
 			t.Errorf("%s: not the same twice: %v", g.path, err)
 		}
-		again, _, err := view.Rewrite(out)
+		again, _, err := native.Rewrite(out)
 		if err != nil || !bytes.Equal(again, out) {
 			t.Errorf("%s: changes its own result: %v", g.path, err)
 		}
@@ -79,7 +79,7 @@ func elfMachine(t *testing.T) elf.Machine {
 }
 
 // sameCode compares the code of two images but for the sites.
-func sameCode(t *testing.T, path string, before, after []byte, r *view.Rewriting) {
+func sameCode(t *testing.T, path string, before, after []byte, r *native.Rewriting) {
 	t.Helper()
 	const most = 16 // bytes that one site changes
 	a, err := elf.NewFile(bytes.NewReader(before))
@@ -132,7 +132,7 @@ func TestRewriteAssembly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, r, err := view.Rewrite(data)
+		_, r, err := native.Rewrite(data)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -177,7 +177,7 @@ func TestRewriteAssemblyARM64(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, r, err := view.Rewrite(data)
+		_, r, err := native.Rewrite(data)
 		if err != nil || r.Taken() != c.taken || len(r.Sites) != c.taken || r.Unknown != c.unknown {
 			t.Errorf("%s: %v, %+v", name, err, r)
 		}
@@ -198,22 +198,22 @@ func TestStub(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rewritten, _, err := view.Rewrite(loader)
+	rewritten, _, err := native.Rewrite(loader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{"a Go program": self, "a loader": loader, "a rewritten loader": rewritten} {
-		out, err := view.Stub(data)
+		out, err := native.Stub(data)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		again, err := view.Stub(out)
-		if err != nil || !bytes.Equal(again, out) || !view.Stubbed(out) || view.Stubbed(data) {
-			t.Errorf("%s: %v, stubbed %v, before %v", name, err, view.Stubbed(out), view.Stubbed(data))
+		again, err := native.Stub(out)
+		if err != nil || !bytes.Equal(again, out) || !native.Stubbed(out) || native.Stubbed(data) {
+			t.Errorf("%s: %v, stubbed %v, before %v", name, err, native.Stubbed(out), native.Stubbed(data))
 		}
 	}
-	if _, err := view.Stub(libc); !errors.Is(err, view.ErrUnproven) {
+	if _, err := native.Stub(libc); !errors.Is(err, native.ErrUnproven) {
 		t.Errorf("a program with a loader: %v", err)
 	}
 }
@@ -229,7 +229,7 @@ func FuzzRewrite(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		if out, r, err := view.Rewrite(data); err != nil || r.Taken() != 1 || len(out) <= len(data) {
+		if out, r, err := native.Rewrite(data); err != nil || r.Taken() != 1 || len(out) <= len(data) {
 			f.Fatalf("the seed has no site: %v, %+v", err, r)
 		}
 		for _, at := range []uint32{24, 32, 40, 54, 56, 60, 64, 72, 80, 96, 104, 120, 200, 300, 0x1000, 0x1004} {
@@ -243,8 +243,8 @@ func FuzzRewrite(f *testing.F) {
 			data[int(at)%(len(data)-8)] ^= byte(value)
 		}
 		for _, change := range []func([]byte) ([]byte, error){
-			view.Stub,
-			func(b []byte) ([]byte, error) { out, _, err := view.Rewrite(b); return out, err },
+			native.Stub,
+			func(b []byte) ([]byte, error) { out, _, err := native.Rewrite(b); return out, err },
 		} {
 			out, err := change(data)
 			if err != nil {

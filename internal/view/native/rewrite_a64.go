@@ -1,4 +1,4 @@
-package view
+package native
 
 import (
 	"encoding/binary"

@@ -1,4 +1,4 @@
-package view
+package native
 
 import "golang.org/x/arch/x86/x86asm"
 

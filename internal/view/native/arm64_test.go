@@ -1,4 +1,4 @@
-package view_test
+package native_test
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"nipcells/internal/view"
+	"nipcells/internal/view/native"
 	"nipcells/internal/view/zone"
 	"nipcells/test/bench/view/scratch"
 )
@@ -36,10 +36,10 @@ func TestARM64(t *testing.T) {
 			"/paths": program, "/emulator": emulator} {
 			data, err := os.ReadFile(from)
 			if err == nil && rewritten && strings.HasPrefix(to, "/lib/") {
-				data, _, err = view.Rewrite(data)
+				data, _, err = native.Rewrite(data)
 			}
 			if err == nil && rewritten && strings.HasPrefix(to, "/lib/ld-") {
-				data, err = view.Stub(data)
+				data, err = native.Stub(data)
 			}
 			if err == nil {
 				err = os.MkdirAll(filepath.Dir(root+to), 0o755)

@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"nipcells/internal/view/shim/build"
+	"nipcells/internal/view/native/shim/build"
 )
 
 func main() {

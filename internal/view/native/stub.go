@@ -1,11 +1,11 @@
-package view
+package native
 
 import (
 	"encoding/binary"
 	"fmt"
 
 	"nipcells/internal/elfimage"
-	"nipcells/internal/view/shim"
+	"nipcells/internal/view/native/shim"
 )
 
 const entryOff = 24 // of e_entry (elf(5))

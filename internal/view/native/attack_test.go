@@ -1,4 +1,4 @@
-package view_test
+package native_test
 
 import (
 	"os"
@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"nipcells/internal/view"
-	"nipcells/internal/view/shim/build"
+	"nipcells/internal/view/native"
+	"nipcells/internal/view/native/shim/build"
 	"nipcells/test/bench/view/scratch"
 )
 
@@ -58,7 +58,7 @@ func stub(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := view.Stub(data)
+	out, err := native.Stub(data)
 	if err != nil {
 		t.Fatal(err)
 	}

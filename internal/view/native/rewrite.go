@@ -1,4 +1,13 @@
-package view
+// Package native puts into executables what native views need (DESIGN.md,
+// "Native views"): a stub that maps and seals the zone before a program's first
+// instruction, and a shim by way of which a C library and a loader make their
+// path calls. It also tells whether an executable that a package brings may run
+// in a cell that has a zone.
+//
+// Nothing here is trusted but the stub, and the stub only where Stubbed says
+// that it is there: whoever installs asks that of every file that may be
+// executed and has no loader.
+package native
 
 import (
 	"bytes"
@@ -10,7 +19,7 @@ import (
 	"slices"
 
 	"nipcells/internal/elfimage"
-	"nipcells/internal/view/shim"
+	"nipcells/internal/view/native/shim"
 )
 
 // ErrUnproven reports an image whose code could not be followed well enough to
@@ -203,9 +212,9 @@ func segmentHead(size int) []byte {
 	return b
 }
 
-// Native reports whether an image's path calls go to the shim of this version,
+// Shimmed reports whether an image's path calls go to the shim of this version,
 // as Rewrite leaves it.
-func Native(image []byte) bool {
+func Shimmed(image []byte) bool {
 	p, how, err := load(image)
 	if err != nil || p.ours == 0 {
 		return false

@@ -1,4 +1,4 @@
-package view_test
+package native_test
 
 import "golang.org/x/sys/unix"
 
