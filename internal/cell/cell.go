@@ -35,6 +35,9 @@ type Options struct {
 	Cwd     string         // working directory; empty: the caller's if it is visible, else HOME
 	Deny    bool           // faults give EPERM instead of killing
 	Hide    bool           // nothing exists for the cell but its own names
+	// Count, if set, is told of each path call that is asked, and of each that is
+	// native, which are slower then. It runs while a program waits.
+	Count func(call string, native bool)
 	// Degraded accepts a kernel whose Landlock is older than wall.MinABI.
 	Degraded bool
 	// Detached says that no terminal is in front of the cell.
@@ -109,7 +112,8 @@ type cell struct {
 	guard    guard
 	faults   faults
 	membrane *membrane.Membrane
-	names    *membrane.Hide // nil without Hide
+	sight    wall.Sight
+	unveilFD []int // path descriptors, one for each of unveil
 }
 
 // prepare does all that can fail on somebody's mistake, in the order of the
@@ -125,8 +129,8 @@ func prepare(o *Options) (*cell, error) {
 	if err := c.checkDescriptors(); err != nil {
 		return nil, err
 	}
-	// Before anything else is opened, which could get this number.
-	if err := placeRoot(c.Plan.Prefix, PackageFD); err != nil {
+	// Before anything else is opened, which could get one of the numbers.
+	if err := c.reserve(); err != nil {
 		return nil, err
 	}
 	if o.Replace {
@@ -150,6 +154,7 @@ func prepare(o *Options) (*cell, error) {
 	if err := c.chooseCwd(); err != nil {
 		return nil, err
 	}
+	c.sight = c.chooseSight()
 	var err error
 	c.state, err = newState(o.Root, c.identity, describe(o.Plan.Package, o.Plan.Version, c.command.Name, c.started))
 	return c, err

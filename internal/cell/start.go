@@ -23,7 +23,8 @@ func (e *ExecError) Unwrap() error { return e.Err }
 
 // start does the steps of a start that follow /Cell/<id>:
 //
-//  3. (root descriptors and the zone belong to native views)
+//  3. root descriptors and the zone at their numbers, which every program of the
+//     cell has from its first instruction;
 //  4. the ledger says what is about to run, before it can run;
 //  5. the mark, 6. the launcher's wall, 7. the program: the child does these
 //     itself, so that every process of the cell carries the mark from its first
@@ -31,15 +32,16 @@ func (e *ExecError) Unwrap() error { return e.Err }
 //  8. the listener serves.
 func (c *cell) start() error {
 	c.ledger = ledger.Open(c.Root.Ledger())
+	if err := c.punch(); err != nil {
+		return err
+	}
+	if err := c.placeRoots(); err != nil {
+		return err
+	}
 	_, err := c.ledger.Append("start", ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package),
 		ledger.Text("version", c.Plan.Version), ledger.Text("command", c.command.Name), ledger.Text("pledge", c.pledge.String()))
 	if err != nil {
 		return fmt.Errorf("record the start: %w", err)
-	}
-	if c.Hide {
-		if err := c.openNames(); err != nil {
-			return err
-		}
 	}
 	c.ruleset, err = wall.NewRuleset(c.rules(), wall.Network(c.pledge.Has(capability.Inet)), c.abi)
 	if err != nil {
@@ -61,30 +63,6 @@ func (c *cell) recordFailure(why error) {
 	}
 }
 
-// PackageFD is the number at which every program of a cell finds a path
-// descriptor of its package's directory. Programs with paths compiled in that no
-// variable moves reach their files by /proc/self/fd/40/… (package graft puts
-// that there). Numbers from 64 on would make the kernel wait for all processors
-// when it grows the table of a process with threads.
-const PackageFD = 40
-
-// placeRoot opens dir as a path and leaves it, open across exec, at number fd.
-func placeRoot(dir string, fd int) error {
-	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", dir, err)
-	}
-	if root == fd { // it happened to be free next
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
-		return err
-	}
-	defer unix.Close(root)
-	if err := unix.Dup3(root, fd, 0); err != nil {
-		return fmt.Errorf("put %s at descriptor %d: %w", dir, fd, err)
-	}
-	return nil
-}
-
 // launch makes the program run: the child goes behind the wall by itself
 // (package wall).
 func (c *cell) launch() error {
@@ -98,7 +76,8 @@ func (c *cell) launch() error {
 		c.child = child
 		c.membrane = membrane.New(membrane.Config{
 			Listener: child.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny,
-			Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault, Hide: c.names,
+			Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault, Hide: c.names(), Count: c.Count,
+			OnError: func(err error) { c.Report(err.Error()) },
 			Confine: func() error { return wall.Confine(c.confinement()) },
 		})
 	}

@@ -19,7 +19,7 @@ import (
 	"nipcells/internal/wall"
 )
 
-// state is /Cell/<fiber-id>: tmp/ and run/ for the program, and the file
+// state is /Cell/<fiber-id>: tmp/ and run/ for the program, names/, and the file
 // "state", which others read and which the supervisor keeps locked as long as
 // it lives. Its lines are key=value: supervisor, package, version, command,
 // started (RFC 3339), then first once the program runs; empty lines fill it up
@@ -98,6 +98,9 @@ func (s *state) fill(id wall.Identity) error {
 			}
 		}
 	}
+	if err := unix.Mkdir(s.names(), 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", s.names(), err)
+	}
 	if id.Change && id.UID != 0 { // its user has to pass through
 		if err := unix.Chmod(s.dir, 0o711); err != nil {
 			return fmt.Errorf("open %s: %w", s.dir, err)
@@ -131,7 +134,10 @@ func (c *cell) remove() {
 	if c.ruleset >= 0 {
 		unix.Close(c.ruleset)
 	}
-	c.closeNames()
+	c.closeUnveiled()
+	if err := c.state.clearNames(); err != nil {
+		c.Report("clean up: " + err.Error())
+	}
 	if !c.state.keepSpare(c.Root, c.identity) {
 		if err := removeCell(c.state.dir); err != nil {
 			c.Report("clean up: " + err.Error())
@@ -148,6 +154,7 @@ func (c *cell) remove() {
 func removeCell(dir string) error {
 	unix.Rmdir(dir + "/tmp")
 	unix.Rmdir(dir + "/run")
+	unix.Rmdir(dir + "/names")
 	unix.Unlink(dir + "/state")
 	if err := unix.Rmdir(dir); err == nil || errors.Is(err, unix.ENOENT) {
 		return nil

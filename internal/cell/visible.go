@@ -305,14 +305,15 @@ var callersVariables = []string{
 	"LC_COLLATE", "LC_MESSAGES", "LC_MONETARY", "LC_NUMERIC", "LC_TIME", "TZ",
 }
 
-// compileFilter returns the seccomp program for the cell's pledge: the plan's
-// where the person changed nothing.
+// compileFilter returns the seccomp program for the cell's pledge and sight: the
+// plan's where the person changed nothing.
 func (c *cell) compileFilter() []byte {
-	if c.Hide {
-		return wall.CompileHidden(wall.Host(), c.pledge).Bytes()
+	planned := wall.Native
+	if c.Plan.Asked != "" {
+		planned = wall.Asked
 	}
-	if c.pledge == c.Plan.Pledge {
+	if c.pledge == c.Plan.Pledge && c.sight == planned {
 		return append([]byte(nil), c.Plan.Filter...)
 	}
-	return wall.Compile(wall.Host(), c.pledge).Bytes()
+	return wall.Compile(wall.Host(), c.pledge, c.sight).Bytes()
 }

@@ -13,10 +13,11 @@ import (
 	"nipcells/internal/npk"
 	"nipcells/internal/plan"
 	"nipcells/internal/programs"
+	"nipcells/internal/view/native"
 	"nipcells/internal/wall"
 )
 
-// grant fills in what the manifest asks, capped by the policies, and the filter.
+// grant fills in what the manifest asks, capped by the policies.
 func grant(p *plan.Plan, m *npk.Manifest, policies []string) error {
 	asked := capability.Set{Pledge: m.Pledge, Unveil: m.Unveil, Budget: m.Budget}
 	limit := capability.Everything()
@@ -31,8 +32,67 @@ func grant(p *plan.Plan, m *npk.Manifest, policies []string) error {
 	p.Pledge, p.Unveil, p.Budget = given.Pledge, given.Unveil, given.Budget
 	p.Ceiling, p.Caps = limit.Pledge, limit.Unveil
 	p.Capped = !capability.RightsAt(limit.Unveil, "/").Has(capability.AllRights)
-	p.Filter = wall.Compile(wall.Host(), p.Pledge).Bytes()
 	return nil
+}
+
+// Sight is how a cell of the plan finds files if nothing that the person says
+// forbids native views.
+func Sight(p *plan.Plan) wall.Sight {
+	if p.Asked != "" {
+		return wall.Asked
+	}
+	return wall.Native
+}
+
+// asked looks at every file that a cell of the packages may execute and returns
+// why there is one that must not be beside a zone, "" if there is none. The
+// packages' own word counts for nothing here.
+func asked(root *hier.Root, packages []*programs.Installed) (string, error) {
+	loaders := map[string]bool{}
+	for _, p := range packages {
+		for i := range p.Head.Entries {
+			e := &p.Head.Entries[i]
+			path := root.Loader(e.Interp.String())
+			if _, done := loaders[path]; done || e.Interp.IsZero() {
+				continue
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return "", fmt.Errorf("look at the loader of %s: %w", e.Path, err)
+			}
+			loaders[path] = native.Stubbed(b)
+		}
+	}
+	for _, p := range packages {
+		for i := range p.Head.Entries {
+			e := &p.Head.Entries[i]
+			if e.Kind != npk.File || !e.Exec {
+				continue
+			}
+			why, err := executable(filepath.Join(p.Root.Program(p.Title, p.Version), e.Path), loaders)
+			if err != nil {
+				return "", err
+			}
+			if why != nil {
+				return fmt.Sprintf("%s of package %s %v", e.Path, p.Name, why), nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// executable says why the file at path may not be executed beside a zone.
+func executable(path string, loaders map[string]bool) (why, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // was only read
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return native.Executable(f, st.Size(), func(loader string) bool { return loaders[loader] }), nil
 }
 
 // devices are the harmless ones that every program expects.

@@ -13,6 +13,7 @@ import (
 	"nipcells/internal/hier"
 	"nipcells/internal/plan"
 	"nipcells/internal/programs"
+	"nipcells/internal/wall"
 )
 
 // Load returns the plan of package name: the one on disk if it is still true,
@@ -107,7 +108,12 @@ func Compute(own *hier.Root, name string) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Rules = rules(root, p, append(held, installed))
+	held = append(held, installed)
+	p.Rules = rules(root, p, held)
+	if p.Asked, err = asked(root, held); err != nil {
+		return nil, err
+	}
+	p.Filter = wall.Compile(wall.Host(), p.Pledge, Sight(p)).Bytes()
 	p.Env = environment(m, p)
 	return p, commands(p, head)
 }

@@ -120,7 +120,7 @@ func TestCompute(t *testing.T) {
 	if p.Pledge != capability.Stdio|capability.Rpath|capability.Inet || p.Ceiling != capability.AllPledges {
 		t.Errorf("pledge %s of %s", p.Pledge, p.Ceiling)
 	}
-	if !bytes.Equal(p.Filter, wall.Compile(wall.Host(), p.Pledge).Bytes()) {
+	if !bytes.Equal(p.Filter, wall.Compile(wall.Host(), p.Pledge, wall.Native).Bytes()) {
 		t.Error("the filter is not the pledge's")
 	}
 	want := []plan.Command{ // a name that is not the file's is what the program is called

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nipcells/internal/capability"
+	"nipcells/internal/view/zone"
 	"nipcells/internal/wall"
 )
 
@@ -33,14 +34,20 @@ type Config struct {
 	// which modes, times and extended attributes may be changed and files
 	// locked; Readable those in which changes may also be watched.
 	Writable, Readable []string
-	// Hide, if not nil, says what alone exists for the cell. It must be open, and
-	// the filter one of wall.CompileHidden.
+	// Hide, if not nil, says what alone exists for the cell. The filter's sight is
+	// not wall.Bare then.
 	Hide *Hide
+	// Count, if not nil, is told of each call that the listener takes, on its
+	// thread: native says that it is one that a cell with native views makes
+	// without asking, and call is what the program meant by it.
+	Count func(call string, native bool)
 	// Confine puts the cell's rules around an opener's thread.
 	Confine func() error
 	// OnFault is told of each fault before the process is killed. It runs on
 	// the listener's thread: the cell's process waits meanwhile.
 	OnFault func(Fault)
+	// OnError is told, on the same thread, what the supervisor could not do.
+	OnError func(error)
 }
 
 // Fault is a system call that the cell's pledge does not permit.
@@ -81,9 +88,7 @@ func New(c Config) *Membrane {
 	// that refuses (older than 6.6) is only slower.
 	_ = setSyncWakeUp(c.Listener)
 	m := &Membrane{config: c, listener: c.Listener, pagesize: uint64(unix.Getpagesize())}
-	if c.Hide != nil {
-		m.names, m.opener.alone = c.Hide.names, true
-	}
+	m.opener.alone = c.Hide != nil
 	return m
 }
 
@@ -95,13 +100,11 @@ func (m *Membrane) Step() (busy bool) {
 	if receive(m.listener, &n) != nil {
 		return false // its caller was killed meanwhile
 	}
-	switch {
-	case n.arch == m.config.Arch.Audit() && m.handler(n.nr) != nil:
+	if n.arch == m.config.Arch.Audit() && m.handler(n.nr) != nil {
 		m.pending = &n
 		return true
-	default:
-		m.fault(&n)
 	}
+	m.fault(&n)
 	return false
 }
 
@@ -113,6 +116,7 @@ func (m *Membrane) Serve() {
 	blockSignals()
 	m.opener.near = true
 	defer unix.Close(m.listener)
+	defer m.closeNames()
 	if m.pending != nil {
 		m.answer(m.pending)
 	}
@@ -133,7 +137,7 @@ func (m *Membrane) Serve() {
 func (m *Membrane) handler(nr uint32) handler {
 	if m.handlers == nil {
 		m.handlers = handlers(m.config.Arch, m.config.Pledge)
-		if m.names != nil {
+		if m.config.Hide != nil {
 			m.addPathHandlers()
 		}
 	}
@@ -146,11 +150,56 @@ func (m *Membrane) answer(n *notification) {
 		m.fault(n)
 		return
 	}
+	if m.counted(n) {
+		return
+	}
+	if !m.openNames() {
+		m.reply(n, 0, unix.EIO)
+		return
+	}
 	value, errno := h(m, n)
 	if errno == later {
 		return
 	}
 	m.reply(n, value, errno)
+}
+
+// counted counts the call if somebody wants that, and lets it go on if it is one
+// that only came to be counted: the filter has the same test, on the registers,
+// and what they point to is sealed.
+func (m *Membrane) counted(n *notification) bool {
+	if m.config.Count == nil {
+		return false
+	}
+	name := m.config.Arch.CallName(n.nr)
+	native := name == "openat2" && n.args[2] >= zone.Addr && n.args[2] <= uint64(zone.LastSlot()) && n.args[2]%zone.SlotSize == 0 && n.args[3] == zone.HowSize
+	if native {
+		name = m.config.Arch.CallName(uint32(n.args[4]))
+		m.proceed(n)
+	}
+	m.config.Count(name, native)
+	return native
+}
+
+// openNames opens what exists for the cell when it is first asked about, with
+// the supervisor's rights. Most short-lived programs never ask.
+func (m *Membrane) openNames() bool {
+	if m.config.Hide == nil || m.names != nil {
+		return true
+	}
+	names, err := newNames(m.config.Hide)
+	if err != nil {
+		m.config.OnError(err)
+		return false
+	}
+	m.names = names
+	return true
+}
+
+func (m *Membrane) closeNames() {
+	if m.names != nil {
+		m.names.root.close()
+	}
 }
 
 // reply gives the call its result. A caller that is gone (ENOENT) needs none.

@@ -156,7 +156,7 @@ func (m *Membrane) resolve(n *notification, args pathArgs) (int, unix.Errno) {
 	if path == "" && flags&unix.AT_EMPTY_PATH == 0 {
 		return -1, unix.ENOENT
 	}
-	if m.names != nil && path != "" {
+	if m.config.Hide != nil && path != "" {
 		o, errno := m.find(n, dirfd, path, !args.nofollow && flags&unix.AT_SYMLINK_NOFOLLOW == 0)
 		return o.fd, errno
 	}
@@ -185,7 +185,7 @@ func (m *Membrane) resolve(n *notification, args pathArgs) (int, unix.Errno) {
 
 // directory copies the caller's working directory or a descriptor of its.
 func (m *Membrane) directory(n *notification, dirfd int32) (int, unix.Errno) {
-	if m.names != nil && dirfd == unix.AT_FDCWD {
+	if m.config.Hide != nil && dirfd == unix.AT_FDCWD {
 		return m.directoryOf(int(n.pid))
 	}
 	link := "/proc/" + strconv.Itoa(int(n.pid)) + "/cwd"

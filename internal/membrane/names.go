@@ -8,10 +8,13 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"nipcells/internal/view/zone"
 )
 
-// Hide says what exists for a cell that is to see nothing else. Every path call
-// of such a cell is asked (wall.CompileHidden) and answered from this.
+// Hide says what exists for a cell that is to see nothing else. Path calls of such
+// a cell that do not go by the zone are asked (wall.Compile) and answered from
+// this. All of it is opened when the first is asked.
 type Hide struct {
 	// Names are all that the cell can name. One must be "/".
 	Names []Name
@@ -24,28 +27,13 @@ type Hide struct {
 	// names (paths_exec.go). Loaders is where dynamic loaders are.
 	Programs, Loaders string
 	Fiber             uint32 // the cell's mark: whose processes /proc shows
-
-	names *names
-}
-
-// Open opens all that the names lead to, with the caller's rights, and makes the
-// skeleton. Close gives it up.
-func (h *Hide) Open() (err error) {
-	h.names, err = newNames(h)
-	return err
-}
-
-// Close gives up what Open opened, when nobody serves the cell any more.
-func (h *Hide) Close() {
-	if h.names != nil {
-		h.names.root.close()
-	}
 }
 
 // Name gives the cell a name. The longest prefix wins, component by component.
 type Name struct {
 	Prefix   string // canonical: absolute and clean
 	Host     string // the directory or file that it leads to
+	FD       int    // a path descriptor of it; 0: to be opened by its name, which no cell can change
 	Link     string // if set, the name is a symlink with this text
 	Proc     bool   // the name is that of /proc (see proc.go)
 	Optional bool   // left out if Host is missing
@@ -95,8 +83,10 @@ func newNames(h *Hide) (*names, error) {
 	table := map[string]*Name{}
 	for i := range list {
 		n := &list[i]
-		if _, err := os.Stat(n.Host); n.Optional && errors.Is(err, os.ErrNotExist) {
-			continue
+		if n.Optional {
+			if _, err := os.Stat(n.Host); errors.Is(err, os.ErrNotExist) {
+				continue
+			}
 		}
 		table[n.Prefix] = n
 	}
@@ -160,11 +150,13 @@ func (t *names) make(skeleton, path string, b *branch, parent *node) (*node, err
 	if err != nil {
 		return nil, fmt.Errorf("name %s of the cell: %w", path, err)
 	}
-	var st unix.Stat_t
-	if d.under >= 0 && unix.Fstat(d.under, &st) == nil {
-		t.covered[fileID{uint64(st.Dev), st.Ino}] = true
+	if d.under >= 0 {
+		t.cover(d.under, "", unix.AT_EMPTY_PATH)
 	}
 	for c, next := range b.below {
+		if d.under >= 0 { // a hole of the view
+			t.cover(d.under, c, unix.AT_SYMLINK_NOFOLLOW)
+		}
 		if d.below[c], err = t.make(skeleton, strings.TrimSuffix(path, "/")+"/"+c, next, d); err != nil {
 			return nil, err
 		}
@@ -172,9 +164,22 @@ func (t *names) make(skeleton, path string, b *branch, parent *node) (*node, err
 	return d, d.fill(skeleton + path)
 }
 
+// cover notes that what is at path below dir is not what the cell finds there.
+func (t *names) cover(dir int, path string, flags int) {
+	var st unix.Stat_t
+	if unix.Fstatat(dir, path, &st, flags) == nil {
+		t.covered[fileID{uint64(st.Dev), st.Ino}] = true
+	}
+}
+
 // open opens what name leads to and remembers what it is called.
 func (t *names) open(d *node, name *Name) (err error) {
-	if d.fd, err = unix.Open(name.Host, unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
+	if name.FD > 0 {
+		d.fd, err = unix.FcntlInt(uintptr(name.FD), unix.F_DUPFD_CLOEXEC, 0)
+	} else {
+		d.fd, err = unix.Open(name.Host, unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
 		return err
 	}
 	var st unix.Stat_t
@@ -200,7 +205,9 @@ func (t *names) open(d *node, name *Name) (err error) {
 func (d *node) onTheWay(skeleton, c string, b *branch, parent *node) error {
 	if parent != nil {
 		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
-		if fd, err := unix.Openat2(parent.base(), c, &how); err == nil {
+		if fd, err := unix.Openat2(parent.base(), c, &how); err == nil && isHole(fd) {
+			unix.Close(fd)
+		} else if err == nil {
 			d.under = fd
 			for name := range b.below {
 				var st unix.Stat_t
@@ -215,6 +222,12 @@ func (d *node) onTheWay(skeleton, c string, b *branch, parent *node) error {
 	return d.onSkeleton(skeleton)
 }
 
+// isHole reports whether a directory is one of mode 0, in which nothing is.
+func isHole(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode == unix.S_IFDIR
+}
+
 func (d *node) onSkeleton(path string) (err error) {
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return err
@@ -224,8 +237,9 @@ func (d *node) onSkeleton(path string) (err error) {
 }
 
 // fill puts into a directory of the skeleton everything that a listing of it is
-// to show: the names below, and those of the directory under it. Nothing is
-// ever looked up there.
+// to show: the names below, and those of the directory under it. The supervisor
+// never looks anything up there. A program that does natively gets nowhere and
+// asks: what stands for something else has mode 0, or is a symlink that loops.
 func (d *node) fill(path string) error {
 	if fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err != nil || !sameFile(fd, d.fd) {
 		if err == nil {
@@ -236,7 +250,7 @@ func (d *node) fill(path string) error {
 		unix.Close(fd)
 	}
 	for c, n := range d.below {
-		if err := put(path+"/"+c, n.mode, "-"); err != nil {
+		if err := put(path+"/"+c, n.mode, zone.Placeholder(c)); err != nil {
 			return err
 		}
 	}
@@ -248,23 +262,24 @@ func (d *node) fill(path string) error {
 		return err
 	}
 	for _, e := range entries {
-		if err := put(path+"/"+e.Name(), typeOf(e), "-"); err != nil {
+		if err := put(path+"/"+e.Name(), typeOf(e), zone.Placeholder(e.Name())); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// put makes something of a type at path, unless there is something already.
+// put makes something of a type at path, which nobody may use, unless there is
+// something already.
 func put(path string, mode uint32, link string) error {
 	var err error
 	switch mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		err = unix.Mkdir(path, 0o755)
+		err = unix.Mkdir(path, 0)
 	case unix.S_IFLNK:
 		err = unix.Symlink(link, path)
 	default:
-		err = unix.Mknod(path, unix.S_IFREG|0o444, 0)
+		err = unix.Mknod(path, unix.S_IFREG, 0)
 	}
 	if err == unix.EEXIST {
 		return nil

@@ -85,8 +85,8 @@ func isDir(fd int) bool {
 }
 
 // final reports whether the answer of the first try is the last word. It is not
-// if the try came to a directory that lies under one of the skeleton's; then fd
-// is closed.
+// if the try came to a directory that lies under one of the skeleton's, or to a
+// hole of the view; then fd is closed.
 func (m *Membrane) final(p *way, fd int, errno unix.Errno) bool {
 	switch {
 	case errno == unix.EXDEV:
@@ -94,7 +94,7 @@ func (m *Membrane) final(p *way, fd int, errno unix.Errno) bool {
 	case !p.nested:
 		return true
 	case errno != 0:
-		return errno != unix.ENOENT && errno != unix.ENOTDIR && errno != unix.ELOOP
+		return errno != unix.ENOENT && errno != unix.ENOTDIR && errno != unix.ELOOP && errno != unix.EACCES
 	}
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) == nil && m.names.covered[fileID{uint64(st.Dev), st.Ino}] {

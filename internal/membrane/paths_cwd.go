@@ -13,13 +13,15 @@ import (
 //
 // Nobody can make another process change its directory, and letting the kernel
 // do it would mean to trust a string that the program can still change. So the
-// kernel's own stays where the program started (fchdir alone goes on in the
-// kernel: its argument is a number), and the supervisor keeps the one that
-// counts: a descriptor, in a table by number. The number is kept by the kernel,
+// kernel's own stays where it is, and the supervisor keeps the one that counts: a
+// descriptor, in a table by number. The number is kept by the kernel,
 // as the soft RLIMIT_LOCKS of the process, which Linux has not used since 2.4
 // and which the filter lets nobody change: so a child has its parent's
 // directory from the very moment of the fork, and a program that is executed
-// keeps it, without anything to follow or to miss.
+// keeps it, without anything to follow or to miss. fchdir alone goes on in the
+// kernel, as its argument is a number: then the kernel's directory is the one
+// that counts. The shim of native views only uses that one; the stub fetches it
+// when a program is executed whose directory the supervisor has.
 //
 // Numbers are not used again. One that is not in the table any more, because a
 // process was overlooked when the table was cleaned, is a directory that is
@@ -187,22 +189,43 @@ func chdir(m *Membrane, n *notification) (int64, unix.Errno) {
 	return 0, m.setCwd(n, o.fd)
 }
 
-// fchdir goes on in the kernel, too: the descriptor is the caller's own, or
-// will be at worst another of its own.
+// fchdir makes the kernel's directory the one that counts again: the descriptor
+// is the caller's own, or will be at worst another of its own, so that the call
+// can go on.
 func fchdir(m *Membrane, n *notification) (int64, unix.Errno) {
 	fd, errno := m.copyOf(n, int32(n.args[0]))
 	if errno != 0 {
 		return 0, errno
 	}
-	if int32(n.args[0]) == unix.AT_FDCWD {
-		unix.Close(fd)
+	defer unix.Close(fd)
+	switch {
+	case int32(n.args[0]) == unix.AT_FDCWD:
 		return 0, unix.EBADF
+	case !isDir(fd):
+		return 0, unix.ENOTDIR
 	}
-	if errno := m.setCwd(n, fd); errno != 0 {
+	if errno := m.act(func() unix.Errno { return faccess(fd, unix.X_OK) }); errno != 0 {
+		return 0, errno
+	}
+	if errno := m.clearCwd(n); errno != 0 {
 		return 0, errno
 	}
 	m.proceed(n)
 	return 0, later
+}
+
+// clearCwd forgets the directory that the supervisor has for the caller.
+func (m *Membrane) clearCwd(n *notification) unix.Errno {
+	if !m.valid(n) {
+		return unix.ENOENT
+	}
+	var l unix.Rlimit
+	errno := m.limit(int(n.pid), unix.RLIMIT_LOCKS, nil, &l)
+	if errno != 0 || l.Cur < cwdFirst || l.Cur == unix.RLIM_INFINITY {
+		return errno
+	}
+	l.Cur = l.Max
+	return m.limit(int(n.pid), unix.RLIMIT_LOCKS, &l, nil)
 }
 
 func getcwd(m *Membrane, n *notification) (int64, unix.Errno) {

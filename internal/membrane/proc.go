@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"nipcells/internal/view/zone"
 )
 
 // /proc of a cell that sees only its names: its own processes and a few
@@ -373,6 +375,9 @@ func (m *Membrane) procDir(path []string) (object, []string, unix.Errno) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return object{fd: -1}, nil, unix.EACCES
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { // it stood for itself until now
+		return object{fd: -1}, nil, unix.EACCES
+	}
 	if err := m.refresh(dir, m.procNames(path)); err != nil {
 		return object{fd: -1}, nil, unix.EACCES
 	}
@@ -442,7 +447,8 @@ func (m *Membrane) refresh(dir string, list []string) error {
 		case '@':
 			mode = unix.S_IFLNK
 		}
-		if err := put(dir+"/"+strings.TrimRight(name, "/@"), mode, "-"); err != nil {
+		name = strings.TrimRight(name, "/@")
+		if err := put(dir+"/"+name, mode, zone.Placeholder(name)); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,7 @@
 // The file (all numbers little-endian):
 //
 //	offset  size  meaning
-//	0       8     "NIPPLAN" and the format's version, 0x01
+//	0       8     "NIPPLAN" and the format's version, 0x02
 //	8       32    BLAKE3 of all that follows
 //	40      …     fields in the order of Plan: integers as unsigned varints,
 //	              strings and byte strings as a varint length and the bytes,
@@ -23,7 +23,7 @@ import (
 )
 
 // Magic begins every plan of the version that this package reads and writes.
-const Magic = "NIPPLAN\x01"
+const Magic = "NIPPLAN\x02"
 
 const headSize = len(Magic) + cid.Size
 
@@ -43,14 +43,16 @@ type Plan struct {
 	Prefix  string // the package's own directory in the view
 	Data    string // HOME: <own root>/Data/apps/<package>
 
-	Pledge   capability.Pledge   // what the manifest asks, with the person's changes, under the policy
-	Ceiling  capability.Pledge   // what the policy allows at most
-	Caps     []capability.Unveil // paths that the policy allows at most
-	Capped   bool                // whether Caps limits at all
-	Unveil   []capability.Unveil
-	Budget   capability.Budget
-	Rules    []Rule // Landlock, without /Cell, Data and Unveil
-	Filter   []byte // seccomp filter of Pledge, launcher not patched in
+	Pledge  capability.Pledge   // what the manifest asks, with the person's changes, under the policy
+	Ceiling capability.Pledge   // what the policy allows at most
+	Caps    []capability.Unveil // paths that the policy allows at most
+	Capped  bool                // whether Caps limits at all
+	Unveil  []capability.Unveil
+	Budget  capability.Budget
+	Rules   []Rule // Landlock, without /Cell, Data and Unveil
+	Filter  []byte // seccomp filter of Pledge, launcher not patched in: with native views, or asking every path call
+	// Asked says why the package's cells have no native views; "" if they have.
+	Asked    string
 	Env      []string
 	Commands []Command
 	Default  int // index of the command that the package's name alone runs; -1: none
@@ -111,6 +113,7 @@ func (p *Plan) Encode() []byte {
 		b.flag(r.Optional)
 	}
 	b.str(string(p.Filter))
+	b.str(p.Asked)
 	b.strs(p.Env)
 	b.num(uint64(len(p.Commands)))
 	for _, c := range p.Commands {
@@ -185,6 +188,7 @@ func Decode(b []byte) (*Plan, error) {
 		p.Rules[i] = Rule{r.str(), r.num(), r.num() != 0}
 	}
 	p.Filter = []byte(r.str())
+	p.Asked = r.str()
 	p.Env = r.strs()
 	p.Commands = make([]Command, r.count())
 	for i := range p.Commands {

@@ -165,6 +165,7 @@ func (v *verifier) contents(p *Installed) ([]*content, error) {
 // expected is what a name must be.
 type expected struct {
 	kind   npk.Kind
+	mode   uint32 // of a directory
 	target string
 	name   store.Name
 }
@@ -177,7 +178,7 @@ func (v *verifier) tree(p *Installed, prefix string, want map[string]expected) {
 	}
 	for i := range p.Head.Entries {
 		e := &p.Head.Entries[i]
-		x := expected{kind: e.Kind, target: e.Target}
+		x := expected{kind: e.Kind, mode: view.DirMode, target: e.Target}
 		if e.Kind == npk.File {
 			x.name = names[contentKey{e.CID, e.Interp, e.Exec}].name
 		}
@@ -234,7 +235,7 @@ func (v *verifier) verifyView(p *Installed) error {
 	}
 	want := map[string]expected{}
 	for _, n := range plan.Nodes() {
-		x := expected{kind: npk.Dir}
+		x := expected{kind: npk.Dir, mode: n.Mode()}
 		if n.Target != "" {
 			x = expected{kind: npk.Symlink, target: n.Target}
 		}
@@ -249,7 +250,7 @@ func (v *verifier) verifyView(p *Installed) error {
 // compare compares the directory rel of the root with what it must hold.
 func (v *verifier) compare(p *Installed, rel string, want map[string]expected) error {
 	v.known[rel] = true
-	if !v.dir(p, rel) {
+	if !v.dir(p, rel, view.DirMode) {
 		return nil
 	}
 	var walk func(sub string) error
@@ -267,7 +268,7 @@ func (v *verifier) compare(p *Installed, rel string, want map[string]expected) e
 				continue
 			}
 			seen[name] = true
-			if v.name(p, path.Join(rel, name), x) && x.kind == npk.Dir {
+			if v.name(p, path.Join(rel, name), x) && x.kind == npk.Dir && x.mode != view.HoleMode {
 				if err := walk(name); err != nil {
 					return err
 				}
@@ -296,7 +297,7 @@ func (v *verifier) compare(p *Installed, rel string, want map[string]expected) e
 func (v *verifier) name(p *Installed, rel string, x expected) bool {
 	switch x.kind {
 	case npk.Dir:
-		return v.dir(p, rel)
+		return v.dir(p, rel, x.mode)
 	case npk.File:
 		return v.file(p, rel, x.name)
 	}
@@ -310,7 +311,7 @@ func (v *verifier) name(p *Installed, rel string, x expected) bool {
 	return err == nil
 }
 
-func (v *verifier) dir(p *Installed, rel string) bool {
+func (v *verifier) dir(p *Installed, rel string, mode uint32) bool {
 	var st unix.Stat_t
 	switch err := unix.Lstat(v.root.Join(rel), &st); {
 	case err != nil:
@@ -320,7 +321,7 @@ func (v *verifier) dir(p *Installed, rel string) bool {
 		v.problem(p, rel, "is no directory")
 		return false
 	}
-	v.attributes(p, rel, &st, view.DirMode)
+	v.attributes(p, rel, &st, mode)
 	return true
 }
 

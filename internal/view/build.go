@@ -13,8 +13,11 @@ import (
 	"nipcells/internal/store"
 )
 
-// DirMode is the mode of every directory of a package or view.
+// DirMode is the mode of every directory of a package or view but holes.
 const DirMode = 0o755
+
+// HoleMode is that of holes.
+const HoleMode = 0
 
 // Build makes the view in the empty directory dst: Frame, then Link.
 func (v *View) Build(dst int, sources []int) error {
@@ -30,7 +33,7 @@ func (v *View) Frame(dst int) error {
 	for _, n := range v.nodes {
 		var err error
 		if n.Target == "" {
-			err = Mkdir(dst, n.Path)
+			err = mkdir(dst, n.Path, n.Mode())
 		} else {
 			err = symlink(n.Target, dst, n.Path)
 		}
@@ -83,10 +86,12 @@ func Frame(dst int, entries []npk.Entry) error {
 }
 
 // Mkdir makes the directory path below dst with DirMode, whatever the umask.
-func Mkdir(dst int, path string) error {
-	err := unix.Mkdirat(dst, path, DirMode)
+func Mkdir(dst int, path string) error { return mkdir(dst, path, DirMode) }
+
+func mkdir(dst int, path string, mode uint32) error {
+	err := unix.Mkdirat(dst, path, mode)
 	if err == nil {
-		err = unix.Fchmodat(dst, path, DirMode, 0)
+		err = unix.Fchmodat(dst, path, mode, 0)
 	}
 	if err != nil {
 		return &fs.PathError{Op: "mkdir", Path: path, Err: err}

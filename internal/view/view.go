@@ -5,6 +5,7 @@
 //	bin lib share etc …            for each top-level name of these packages a relative symlink into the one that
 //	                               has it, or, where several have a directory of that name, a directory of such links
 //	usr                            a symlink to "."
+//	Cell Data dev proc tmp …       empty directories of mode 0, where a cell has something else (see Holes)
 //
 // What a package has below usr counts as if it were one level up. Where two
 // packages have different things under one name, the package itself wins over
@@ -19,6 +20,7 @@ package view
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"nipcells/internal/npk"
@@ -48,6 +50,30 @@ func (p Package) Dir() string {
 type Node struct {
 	Path   string
 	Target string // of a symlink; empty for a directory
+	Hole   bool   // an empty directory of mode 0: see Holes
+}
+
+// Mode is the mode of a directory.
+func (n Node) Mode() uint32 {
+	if n.Hole {
+		return HoleMode
+	}
+	return DirMode
+}
+
+// Holes returns the names at which every cell has something that is not in its
+// view. In the view an empty directory of mode 0 stands for each: who comes
+// there, whichever way, has no right to go on (EACCES), and so asks the
+// supervisor, while a listing shows the name as what it is.
+func Holes() []string { return []string{"Cell", "Data", "dev", "proc", "tmp", "var/tmp"} }
+
+// leads reports whether path is a hole, and whether one lies below it.
+func leads(path string) (hole, above bool) {
+	for _, h := range Holes() {
+		hole = hole || h == path
+		above = above || strings.HasPrefix(h, path+"/")
+	}
+	return hole, above
 }
 
 // View is the plan of a view. It is immutable and safe for concurrent use.
@@ -79,6 +105,14 @@ func New(packages []Package) (*View, error) {
 	v.add(Node{Path: "usr", Target: "."})
 	if err := v.merge("", v.roots()); err != nil {
 		return nil, err
+	}
+	for _, hole := range Holes() {
+		if dir, _ := split(hole); dir != "" {
+			if _, ok := v.byPath[dir]; !ok {
+				v.add(Node{Path: dir})
+			}
+		}
+		v.add(Node{Path: hole, Hole: true})
 	}
 	return v, nil
 }
@@ -150,6 +184,9 @@ func (v *View) merge(dir string, providers []provider) error {
 			if dir == "" && (name == "usr" || name == "Programs") {
 				continue // the view's own
 			}
+			if hole, _ := leads(join(dir, name)); hole {
+				continue
+			}
 			c := candidate{pkg: p.pkg, entry: e, dir: e.Path, isDir: e.Kind == npk.Dir}
 			if dir == "" && e.Kind == npk.Symlink { // lib64 -> lib is a directory to merge, too
 				if to, err := v.packages[p.pkg].Head.Resolve(e.Path); err == nil && to.Kind == npk.Dir {
@@ -182,6 +219,13 @@ func (v *View) place(path string, candidates []candidate) error {
 	if len(v.nodes) >= maxNodes {
 		return fmt.Errorf("%s: %w", path, ErrLimit)
 	}
+	_, above := leads(path)
+	if above { // it must be a directory of the view's own
+		candidates = slices.DeleteFunc(candidates, func(c candidate) bool { return !c.isDir })
+		if len(candidates) == 0 {
+			return nil
+		}
+	}
 	first := candidates[0]
 	var dirs []provider
 	for _, c := range candidates {
@@ -189,9 +233,9 @@ func (v *View) place(path string, candidates []candidate) error {
 			dirs = append(dirs, p)
 		}
 	}
-	if !first.isDir || len(dirs) == 1 {
+	if !first.isDir || len(dirs) == 1 && !above {
 		target := strings.Repeat("../", strings.Count(path, "/")) + v.packages[first.pkg].Dir() + "/" + first.entry.Path
-		v.add(Node{path, target})
+		v.add(Node{Path: path, Target: target})
 		return nil
 	}
 	v.add(Node{Path: path})

@@ -64,7 +64,8 @@ func closure(t *testing.T) (*View, []string) {
 		files map[string]string
 	}{
 		{"App", map[string]string{"x:bin/app": "app", "share/doc/app": "1", "share/icons/a/x": "app's x", "l:lib64": "lib", "lib/libapp.so": "app",
-			"etc/conf": "app's", "l:bin/alias": "app", "l:share/up": "../bin", "Programs/hidden": "no", "usr/share/doc/extra": "usr", "usr/libexec/helper": "h"}},
+			"etc/conf": "app's", "l:bin/alias": "app", "l:share/up": "../bin", "Programs/hidden": "no", "usr/share/doc/extra": "usr", "usr/libexec/helper": "h",
+			"tmp/stray": "where a cell has its own", "usr/dev/stray": "likewise", "var/tmp/stray": "likewise"}},
 		{"Lib", map[string]string{"lib/liblib.so": "lib", "lib64/extra.so": "64", "share/doc/lib": "2", "share/icons/a/x": "lib's x", "share/icons/a/y": "y",
 			"etc": "a file where App has a directory", "var/lib/data": "v", "share/up": "a file where App has a symlink", "l:bin": "lib"}},
 		{"Third", map[string]string{"share/icons": "a file where others have directories", "var/lib/third": "3", "x:sbin/third": "3", "top": "top"}},
@@ -86,6 +87,7 @@ var wants = map[string]string{
 	"lib/libapp.so": "app", "lib/liblib.so": "lib", "lib64/libapp.so": "app", "lib64/extra.so": "64", "bin/liblib.so": "lib",
 	"etc/conf": "app's", "var/lib/data": "v", "var/lib/third": "3", "sbin/third": "3", "top": "top", "share/up/app": "app",
 	"Programs/App/1/Programs/hidden": "no", "usr/usr/usr/top": "top", "lib64/../top": "top",
+	"tmp/stray": "", "dev/stray": "", "usr/dev/stray": "", "var/tmp/stray": "", "Programs/App/1/tmp/stray": "where a cell has its own",
 	"Programs/hidden": "", "nothing": "", "bin/app/x": "", "etc": "", "share": "", "": "", "..": "", "../../top": "top",
 }
 
@@ -147,6 +149,12 @@ func TestBuild(t *testing.T) {
 			return err
 		}
 		rel, _ := filepath.Rel(dst, path)
+		if slices.Contains(Holes(), rel) {
+			if fi, err := d.Info(); err != nil || fi.Mode() != fs.ModeDir || unix.Rmdir(path) != nil {
+				t.Errorf("%s has mode %v or something in it, %v", rel, fi.Mode(), err)
+			}
+			return fs.SkipDir
+		}
 		switch d.Type() {
 		case fs.ModeSymlink:
 			links++
@@ -180,7 +188,7 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-// A package alone gets one symlink for each top-level name.
+// A package alone gets one symlink for each top-level name, and the holes.
 func TestAlone(t *testing.T) {
 	p, _ := pack(t, "One", map[string]string{"x:bin/one": "1", "lib/x": "x", "l:lib64": "lib"})
 	v, err := New([]Package{p})
@@ -191,7 +199,8 @@ func TestAlone(t *testing.T) {
 	for _, n := range v.Nodes() {
 		got = append(got, n.Path+" "+n.Target)
 	}
-	want := []string{"Programs ", "Programs/One ", "Programs/One/1 ", "usr .", "bin Programs/One/1/bin", "lib Programs/One/1/lib", "lib64 Programs/One/1/lib64"}
+	want := []string{"Programs ", "Programs/One ", "Programs/One/1 ", "usr .", "bin Programs/One/1/bin", "lib Programs/One/1/lib", "lib64 Programs/One/1/lib64",
+		"Cell ", "Data ", "dev ", "proc ", "tmp ", "var ", "var/tmp "}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}

@@ -194,7 +194,7 @@ func TestFiltersMeanTheirRows(t *testing.T) {
 			values[c.name] = edges(c.name)
 		}
 		for _, pledge := range allPledges() {
-			p := Compile(a, pledge)
+			p := Compile(a, pledge, Bare)
 			if len(p) > 4096 {
 				t.Fatalf("%s %s: %d instructions, the kernel takes 4096", a.Name, pledge, len(p))
 			}

@@ -6,11 +6,6 @@ import (
 	"nipcells/internal/capability"
 )
 
-// Compile makes the seccomp filter of a pledge. What no promise of the pledge
-// permits goes to the listener as a capability fault; calls of another
-// architecture, or of the x32 ABI, do too.
-func Compile(a Arch, pledge capability.Pledge) Filter { return compile(a, pledge, promises(), nil) }
-
 // compile makes a filter of a pledge's rows. Calls in ask are asked where a row of a
 // promise allows them.
 func compile(a Arch, pledge capability.Pledge, list []promise, ask map[string]bool) Filter {
@@ -26,7 +21,7 @@ func compile(a Arch, pledge capability.Pledge, list []promise, ask map[string]bo
 					continue
 				}
 				verdict := r.verdict
-				if verdict == Allow && ask[name] && p.bit != 0 {
+				if verdict == Allow && ask[name] && !p.asIs {
 					verdict = Ask
 				}
 				calls[nr] = append(calls[nr], clause{r.tests, verdict})

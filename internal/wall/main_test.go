@@ -161,7 +161,7 @@ func (s *stage) spawner(pledge capability.Pledge, path string, args ...string) *
 	}
 	s.t.Cleanup(func() { unix.Close(ruleset) })
 	return &Spawner{
-		Confinement: Confinement{Identity: identity(), Ruleset: ruleset}, Filter: Compile(Host(), pledge).Bytes(),
+		Confinement: Confinement{Identity: identity(), Ruleset: ruleset}, Filter: Compile(Host(), pledge, Bare).Bytes(),
 		Path: path, Args: append([]string{path}, args...), Dir: s.scratch,
 	}
 }

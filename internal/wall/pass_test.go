@@ -21,7 +21,7 @@ func TestPass(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		filter := decode(p.arm(Compile(a, pledge).Bytes()))
+		filter := decode(p.arm(Compile(a, pledge, Bare).Bytes()))
 		nr, _ := a.Number("execve")
 		verdict := func(pass [3]uint64) Verdict {
 			v, err := filter.execute(&data{nr: nr, arch: a.audit, args: [6]uint64{1, 2, 3, pass[0], pass[1], pass[2]}})

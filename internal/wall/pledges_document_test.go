@@ -50,18 +50,28 @@ both architectures; names that one of them lacks are passed over. Calls of anoth
 - **ask**: the supervisor decides (internal/membrane).
 - an error's name: the call fails with it, without being made.
 
-In a hidden cell (nip run --hide) what is allowed here and takes a path, or depends on the working directory, is asked, and openat2 is, too
-(internal/wall/hidden.go). The launching child's own execve is allowed in every cell (internal/wall/pass.go).
+What is allowed here and takes a path, or depends on the working directory, is asked, and openat2 is, too, except what a cell with native
+views may do by way of its zone (the last section; internal/wall/sight.go). Only the tools that grafting runs see files by the host's
+names. The launching child's own execve is allowed in every cell (internal/wall/pass.go).
 
 Conditions are on the arguments, counted from 0, on their low 32 bits (` + "`high`" + `: the upper ones), as the filter compares them.
 A range includes both its ends.
 `)
-	for i, p := range promises() {
-		fmt.Fprintf(&b, "\n## %s\n\n| calls | if | then |\n|---|---|---|\n", promiseTitle(i, p.bit))
-		for _, r := range p.rows {
+	section := func(title string, rows []row) {
+		fmt.Fprintf(&b, "\n## %s\n\n| calls | if | then |\n|---|---|---|\n", title)
+		for _, r := range rows {
 			fmt.Fprintf(&b, "| %s | %s | %s |\n", strings.Join(strings.Fields(r.names), " "), testsText(r.tests), verdictText(t, r.verdict))
 		}
 	}
+	for i, p := range promises() {
+		section(promiseTitle(i, p.bit), p.rows)
+	}
+	amd64, err := ArchOf("amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	section("Native views on amd64: before all others", append(native(amd64, Allow), nativeExec()...))
+	b.WriteString("\nThe last row is EXEC's. On arm64 the last slot is at another address.\n")
 	return b.String()
 }
 

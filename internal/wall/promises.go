@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nipcells/internal/capability"
+	"nipcells/internal/view/zone"
 )
 
 // row gives system calls a verdict under a promise, for certain arguments.
@@ -18,6 +19,8 @@ type row struct {
 type promise struct {
 	bit  capability.Pledge // 0: every cell has it
 	rows []row
+	// asIs says that no row is asked because its calls take paths.
+	asIs bool
 }
 
 // is and its kin build tests; see test.
@@ -54,6 +57,7 @@ const (
 
 const (
 	eperm  = uint16(unix.EPERM)
+	ebadf  = uint16(unix.EBADF)
 	enosys = uint16(unix.ENOSYS)
 	einval = uint16(unix.EINVAL)
 	enotty = uint16(unix.ENOTTY)
@@ -67,15 +71,15 @@ const (
 // for, but never gets.
 func promises() []promise {
 	return []promise{
-		{0, refusals()},
-		{capability.Stdio, stdio()},
-		{capability.WriteOnly, wpath()},
-		{capability.Cpath, cpath()},
-		{capability.Fattr, fattr()},
-		{capability.Inet, inet()},
-		{capability.Proc, proc()},
-		{capability.ExecOnly, execute()},
-		{0, quiet()},
+		{bit: 0, rows: refusals(), asIs: true},
+		{bit: capability.Stdio, rows: stdio()},
+		{bit: capability.WriteOnly, rows: wpath()},
+		{bit: capability.Cpath, rows: cpath()},
+		{bit: capability.Fattr, rows: fattr()},
+		{bit: capability.Inet, rows: inet()},
+		{bit: capability.Proc, rows: proc()},
+		{bit: capability.ExecOnly, rows: execute()},
+		{bit: 0, rows: quiet(), asIs: true},
 	}
 }
 
@@ -113,10 +117,21 @@ func refusals() []row {
 		// A memory file that can be executed is a program nobody granted: the
 		// supervisor makes one without that right instead.
 		{"memfd_create", all(lacks(1, mfdNoexecSeal)), Ask},
+		// The zone and the roots of native views stay where they are, open, in
+		// every program: closing and marking them succeeds and does nothing.
+		{"close", all(kept(0)), Errno(0)},
+		{"fcntl", all(kept(0), is(1, unix.F_SETFD)), Errno(0)},
+		{"ioctl", all(kept(0), oneOf(1, fioclex, fionclex)), Errno(0)},
+		{"dup2 dup3", all(kept(1)), Errno(ebadf)},
+		{"close_range", all(within(0, []span{{0, zone.FD}}), within(1, []span{{zone.PackageFD, ^uint32(0)}})), Errno(eperm)},
 		// Typing into the terminal, its console and line disciplines.
 		{"ioctl", all(oneOf(1, unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCCONS, unix.TIOCSETD)), Errno(eperm)},
 	}
 }
+
+// kept tests that an argument is one of the descriptors that every program of a
+// cell has. The kernel reads the low 32 bits of a descriptor, as the test does.
+func kept(arg uint8) test { return within(arg, []span{{zone.PackageFD, zone.FD}}) }
 
 // openMakes are the flags of open(2) with which the kernel reads the mode:
 // O_CREAT and the bit of O_TMPFILE that is not O_DIRECTORY.

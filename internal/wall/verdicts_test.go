@@ -199,7 +199,7 @@ func TestVerdicts(t *testing.T) {
 			if want == ask {
 				want = Ask
 			}
-			if got, err := Compile(a, tt.pledge).execute(&d); err != nil || got != want {
+			if got, err := Compile(a, tt.pledge, Bare).execute(&d); err != nil || got != want {
 				t.Errorf("%s %s: %s%#x gets %#x, %v, want %#x", a.Name, tt.pledge, tt.call, tt.args, got, err, want)
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"nipcells/internal/view"
 	"nipcells/test/rig"
 )
 
@@ -81,7 +82,7 @@ func (s *stage) inCell(t *testing.T, calls []string) []string {
 }
 
 func (s *stage) cell(flags ...string) *exec.Cmd {
-	line := append([]string{"run", "--hide"}, flags...)
+	line := append([]string{"run"}, flags...)
 	if os.Geteuid() == 0 {
 		line = append(line, "--user", fmt.Sprint(cellUser))
 	}
@@ -109,6 +110,11 @@ func (s *stage) inChroot(t *testing.T, calls []string) []string {
 	jail := s.Base + "/jail"
 	if out, err := exec.Command("cp", "-a", s.Path("System/Views/probe/1.0"), jail).CombinedOutput(); err != nil {
 		t.Fatalf("copy the view: %v %s", err, out)
+	}
+	for _, hole := range view.Holes() {
+		if err := os.Chmod(jail+"/"+hole, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, dir := range []string{"/tmp", "/Data/apps/probe"} {
 		if err := os.MkdirAll(jail+dir, 0o755); err != nil {

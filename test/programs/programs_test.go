@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"nipcells/test/rig"
 )
 
@@ -63,7 +65,6 @@ func TestPrograms(t *testing.T) {
 			for _, j := range p.jobs {
 				t.Run(strings.ReplaceAll(j.name, " ", "-"), func(t *testing.T) { w.work(t, j) })
 			}
-			t.Run("hidden", func(t *testing.T) { hidden(t, r, p) })
 			t.Run("sees-nothing-of-the-host", w.seesNothing)
 			t.Run("shares-namespaces-and-cgroup", w.sharesNamespaces)
 		})
@@ -106,24 +107,8 @@ type world struct {
 	root       *rig.Root
 	p          program
 	dir        string // {work}
-	home       string // the program's HOME
-	hidden     string // if set, nothing exists for the cell but its names; its HOME's
+	home       string // the program's HOME, on the host
 	secretFile string
-}
-
-// hidden does the program's jobs again, in cells for which the host is not there.
-func hidden(t *testing.T, r *rig.Root, p program) {
-	w := newWorld(t, r, p)
-	if err := rig.RemoveAll(w.home); err != nil {
-		t.Fatal(err)
-	}
-	w.hidden = "/Data/apps/" + p.name
-	w.dir += "-hidden"
-	r.Write(w.dir+"/text", "hello world\n", 0o644)
-	r.Write(w.dir+"/edited", "hello world\n", 0o644)
-	for _, j := range p.jobs {
-		t.Run(strings.ReplaceAll(j.name, " ", "-"), func(t *testing.T) { w.work(t, j) })
-	}
 }
 
 func newWorld(t *testing.T, r *rig.Root, p program) *world {
@@ -139,12 +124,8 @@ func newWorld(t *testing.T, r *rig.Root, p program) *world {
 // run runs the program in a cell.
 func (w *world) run(t *testing.T, flags, args []string, stdin string) rig.Result {
 	t.Helper()
-	r := strings.NewReplacer("{work}", w.dir, "{home}", w.home)
+	r := strings.NewReplacer("{work}", w.dir, "{home}", "/Data/apps/"+w.p.name)
 	line := []string{"run"}
-	if w.hidden != "" {
-		r = strings.NewReplacer("{work}", w.dir, "{home}", w.hidden)
-		line = append(line, "--hide")
-	}
 	for _, f := range flags {
 		line = append(line, r.Replace(f))
 	}
@@ -181,19 +162,22 @@ func (w *world) work(t *testing.T, j job) {
 	}
 }
 
-// hostFiles are files that every process outside can read. Those that INET
-// implies (how this host resolves names) are not among them.
-func hostFiles(t *testing.T, extra string) []string {
+// hostFiles are files that every process outside can read, and that the cell has
+// none of its own of. Those that INET implies (how this host resolves names) are
+// not among them.
+func (w *world) hostFiles(t *testing.T) []string {
 	t.Helper()
-	files := []string{extra}
+	files := []string{w.secretFile}
 	for _, name := range []string{
 		"/etc/passwd", "/etc/os-release", "/etc/hostname", "/etc/ld.so.cache", "/etc/ssl/openssl.cnf", "/etc/debian_version",
-		"/usr/lib/os-release", "/usr/bin/env", "/usr/share/common-licenses/BSD", "/lib64/ld-linux-x86-64.so.2",
-		"/lib/x86_64-linux-gnu/libc.so.6", "/lib/x86_64-linux-gnu/libz.so.1", "/proc/version", "/proc/self/maps", "/var/lib/dpkg/status",
+		"/usr/lib/os-release", "/usr/bin/dpkg", "/usr/share/common-licenses/BSD", "/usr/bin/apt", "/proc/kallsyms", "/proc/1/cmdline",
+		"/lib/x86_64-linux-gnu/libapt-pkg.so.6.0", "/var/lib/dpkg/status", "/usr/share/perl5/Debconf/Config.pm", "/sys/kernel/uevent_seqnum",
 	} {
 		if f, err := os.Open(name); err == nil {
 			f.Close()
-			files = append(files, name)
+			if !w.inView(t, name) {
+				files = append(files, name)
+			}
 		}
 	}
 	if len(files) < 8 {
@@ -202,16 +186,42 @@ func hostFiles(t *testing.T, extra string) []string {
 	return files
 }
 
+// inView reports whether the cell has something of its own under a name.
+func (w *world) inView(t *testing.T, name string) bool {
+	t.Helper()
+	views, err := filepath.Glob(w.root.Path("System/Views", "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, view := range views {
+		if !strings.HasPrefix(strings.ToLower(filepath.Base(filepath.Dir(view))), w.p.name) {
+			continue
+		}
+		dir, err := unix.Open(view, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := unix.Openat2(dir, name, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+		unix.Close(dir)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err == nil
+	}
+	t.Fatalf("%s has no view among %q", w.p.name, views)
+	return false
+}
+
 // seesNothing has the program itself try to read the host's files and
 // directories, with everything that it may do by default.
 func (w *world) seesNothing(t *testing.T) {
 	if w.p.read != nil {
-		w.readsOnly(t, w.p.read, hostFiles(t, w.secretFile), w.dir+"/text")
+		w.readsOnly(t, w.p.read, w.hostFiles(t), w.dir+"/text")
 	}
 	if w.p.list != nil {
 		var dirs []string
-		for _, d := range []string{"/", "/usr", "/usr/lib", "/usr/bin", "/lib", "/etc", "/home", "/tmp", "/proc", "/var", w.root.Base, w.root.Dir} {
-			if names, err := os.ReadDir(d); err == nil && len(names) > 0 {
+		for _, d := range []string{"/usr/lib/apt", "/usr/lib/dpkg", "/etc/apt", "/home", "/boot", "/root", "/run", "/sys", "/var/lib", "/var/lib/dpkg", "/proc/1", w.root.Base, w.root.Dir} {
+			if names, err := os.ReadDir(d); err == nil && len(names) > 0 && !w.inView(t, d) {
 				dirs = append(dirs, d)
 			}
 		}

@@ -25,7 +25,7 @@ type Options struct {
 	budget   string
 	deny     bool
 	degraded bool
-	hide     bool
+	stats    bool
 	detach   bool
 	cwd      string
 
@@ -55,7 +55,7 @@ func Flags(o *Options) *flag.FlagSet {
 	f.StringVar(&o.cwd, "cwd", "", "start in the `DIRECTORY` (default: the current one if it is visible in the cell, else the home)")
 	f.StringVar(&o.user, "user", "", "as root: run as `UID[:GID]`, or as the user of that name")
 	f.BoolVar(&o.deny, "deny", false, "answer what the pledge forbids with an error instead of killing the process")
-	f.BoolVar(&o.hide, "hide", false, "let nothing exist for the cell but its own names: the host's files are not there, instead of not readable")
+	f.BoolVar(&o.stats, "stats", false, "say at the end how many path calls went on in the kernel and how many were asked, by call; all are slower then")
 	f.BoolVar(&o.degraded, "allow-degraded", false, "run on a kernel that cannot enforce everything, and say what is missing")
 	f.BoolVar(&o.detach, "detach", false, "print the fiber-id and go on in the background; see nip logs, nip stop")
 	return f

@@ -74,8 +74,13 @@ func (p Program) start(o *Options, messages io.Writer, adjust func(*cell.Options
 	options, err := p.cellOptions(o, messages)
 	if err == nil {
 		adjust(options)
+		var counts *statistics
+		if o.stats {
+			counts = newStatistics(options)
+		}
 		var status int
 		if status, err = cell.Run(*options); err == nil {
+			counts.print(messages)
 			return status
 		}
 	}
@@ -115,7 +120,7 @@ func (p Program) cellOptions(o *Options, messages io.Writer) (*cell.Options, err
 	}
 	options := &cell.Options{
 		Root: root, Plan: plan, Command: command, Args: o.args, Unveil: changes.Unveil, Pledge: changes.Pledge,
-		Replace: changes.SetsPledge, Env: env, Cwd: o.cwd, Deny: o.deny, Hide: o.hide, Degraded: o.degraded,
+		Replace: changes.SetsPledge, Env: env, Cwd: o.cwd, Deny: o.deny, Hide: true, Degraded: o.degraded,
 		Report: reportTo(messages), Guard: []string{"nip", guardVerb},
 	}
 	if other {

@@ -136,7 +136,7 @@ func BuildTable(roots []Root, dirs []Dir) ([]byte, error) {
 		if err := r.check(); err != nil {
 			return nil, err
 		}
-		if i > 0 && roots[i-1].Prefix == r.Prefix {
+		if i > 0 && roots[i-1].Prefix == r.Prefix && roots[i-1].Flags == r.Flags {
 			return nil, fmt.Errorf("%w: %s twice", ErrTable, r.Prefix)
 		}
 		prefix := strings.TrimSuffix(r.Prefix, "/") // "/" is the prefix of no bytes
@@ -172,7 +172,7 @@ func (r Root) check() error {
 	if !canonical(r.Prefix) {
 		return fmt.Errorf("%w: prefix %q", ErrTable, r.Prefix)
 	}
-	if r.FD != Ask && (r.FD < PackageFD || r.FD > LastFD) || r.Flags&^InRoot != 0 {
+	if r.FD != Ask && (r.FD < PackageFD || r.FD > LastFD) || r.Flags&^(InRoot|Exact) != 0 {
 		return fmt.Errorf("%w: %s has descriptor %d and flags %#x", ErrTable, r.Prefix, r.FD, uint32(r.Flags))
 	}
 	return nil

@@ -1,0 +1,256 @@
+package cell
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/capability"
+	"nipcells/internal/view/zone"
+	"nipcells/internal/wall"
+)
+
+// Every program of a cell has the descriptors PackageFD to FD of package zone
+// open, and cannot close them: the zone, and path descriptors of its roots. They
+// give no right, Landlock checks what is opened through them. Numbers that no root
+// needs are further copies of the view's, so that nothing of a program's own ever
+// gets one that it could not close again. All are below 64: a larger number makes
+// the kernel grow the table of descriptors of a process with threads, and wait for
+// all processors to notice.
+
+// reserve takes the numbers before anything else is opened that could get one.
+func (c *cell) reserve() error {
+	view, err := openPath(c.Plan.View)
+	if err != nil {
+		return err
+	}
+	for fd := zone.PackageFD; fd <= zone.FD; fd++ {
+		if fd == view { // it happened to be free next
+			if _, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+				return fmt.Errorf("keep descriptor %d: %w", fd, err)
+			}
+			view = -1
+			view, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, zone.FD+1)
+		} else {
+			err = unix.Dup3(view, fd, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("take descriptor %d: %w", fd, err)
+		}
+	}
+	return unix.Close(view)
+}
+
+func openPath(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// place puts what path leads to at number fd and leaves it open across exec.
+func place(path string, fd int) error {
+	from, err := openPath(path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(from) // a path descriptor has nothing to flush
+	if err := unix.Dup3(from, fd, 0); err != nil {
+		return fmt.Errorf("put %s at descriptor %d: %w", path, fd, err)
+	}
+	return nil
+}
+
+// openUnveiled opens what is unveiled, before any program of the cell can put
+// something else in its place: directories at the numbers that there are for
+// them, the rest for the supervisor alone.
+func (c *cell) openUnveiled() error {
+	next := zone.FirstFD
+	for _, u := range c.unveil {
+		fd, err := openPath(u.Path)
+		if err != nil {
+			return &UnveilError{u.Path, cause(err)}
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return &UnveilError{u.Path, err}
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR && next <= zone.LastFD {
+			err := unix.Dup3(fd, next, 0)
+			unix.Close(fd)
+			if err != nil {
+				return fmt.Errorf("put %s at descriptor %d: %w", u.Path, next, err)
+			}
+			fd = next
+			next++
+		}
+		c.unveilFD = append(c.unveilFD, fd)
+	}
+	return nil
+}
+
+// placeRoots makes the cell's roots and its zone. Where path calls are asked the
+// zone only says so: loaders want one all the same.
+func (c *cell) placeRoots() error {
+	if err := c.openUnveiled(); err != nil {
+		return err
+	}
+	var roots []zone.Root
+	var dirs []zone.Dir
+	if c.sight >= wall.Native {
+		for fd, path := range map[int]string{zone.HomeFD: c.home, zone.TmpFD: c.state.tmp()} {
+			if err := place(path, fd); err != nil {
+				return err
+			}
+		}
+		roots, dirs = c.roots(), c.directories()
+	}
+	table, err := zone.BuildTable(roots, dirs)
+	if err != nil {
+		return err
+	}
+	fd, err := zone.Create(table)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd) // the copy stays
+	if err := unix.Dup3(fd, zone.FD, 0); err != nil {
+		return fmt.Errorf("put the zone at descriptor %d: %w", zone.FD, err)
+	}
+	return nil
+}
+
+// roots says which descriptor the names of the cell lead to, and which names are
+// asked. It must agree with what package membrane makes of names.
+func (c *cell) roots() []zone.Root {
+	fiber := "/Cell/" + c.state.fiber
+	t := rootTable{list: []zone.Root{
+		{Prefix: "/", FD: zone.ViewFD, Flags: zone.InRoot},
+		{Prefix: c.Plan.View, FD: zone.ViewFD, Flags: zone.InRoot},
+		{Prefix: "/tmp", FD: zone.TmpFD},
+		{Prefix: "/var/tmp", FD: zone.TmpFD},
+		{Prefix: "/dev/shm", FD: zone.TmpFD},
+		{Prefix: fiber + "/tmp", FD: zone.TmpFD},
+		{Prefix: "/Cell/self/tmp", FD: zone.TmpFD},
+		{Prefix: c.homeName(), FD: zone.HomeFD},
+		{Prefix: "/Cell", FD: zone.Ask}, {Prefix: "/Data", FD: zone.Ask}, {Prefix: "/dev", FD: zone.Ask}, {Prefix: "/proc", FD: zone.Ask},
+	}}
+	t.announce(c.Plan.View, false)
+	if c.pledge.Has(capability.Inet) {
+		for _, f := range resolverFiles {
+			t.announce(f, true)
+			t.add(zone.Root{Prefix: f, FD: zone.Ask})
+		}
+	}
+	for i, u := range c.unveil {
+		fd := zone.Ask
+		if at := c.unveilFD[i]; at >= zone.FirstFD && at <= zone.LastFD {
+			fd = at
+		}
+		t.announce(u.Path, true)
+		t.add(zone.Root{Prefix: u.Path, FD: fd})
+	}
+	return t.list
+}
+
+// rootTable collects roots.
+type rootTable struct{ list []zone.Root }
+
+// add adds a root, in the place of one with the same prefix.
+func (t *rootTable) add(r zone.Root) {
+	for i := range t.list {
+		if old := &t.list[i]; old.Prefix == r.Prefix && old.Flags&zone.Exact == r.Flags&zone.Exact {
+			*old = r
+			return
+		}
+	}
+	t.list = append(t.list, r)
+}
+
+// announce makes the directories above path ask where the view cannot tell that
+// path is there. listed says that a listing of "/" is to show it.
+func (t *rootTable) announce(path string, listed bool) {
+	top, _, _ := strings.Cut(path[1:], "/")
+	for _, r := range t.list {
+		if r.FD == zone.Ask && r.Flags == 0 && below(path, r.Prefix) || r.FD == zone.TmpFD && below(path, r.Prefix) {
+			return // asked already, or shown there (see punch)
+		}
+	}
+	if unix.Faccessat(zone.ViewFD, top, unix.F_OK, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		t.add(zone.Root{Prefix: "/" + top, FD: zone.Ask})
+		if listed {
+			t.add(zone.Root{Prefix: "/", FD: zone.Ask, Flags: zone.Exact})
+		}
+		return
+	}
+	for dir := filepath.Dir(path); dir != "/"; dir = filepath.Dir(dir) {
+		t.add(zone.Root{Prefix: dir, FD: zone.Ask, Flags: zone.Exact})
+	}
+}
+
+// directories are those whose names getcwd tells without asking.
+func (c *cell) directories() (list []zone.Dir) {
+	add := func(fd int, name string) {
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			list = append(list, zone.Dir{Dev: uint64(st.Dev), Ino: st.Ino, Name: name})
+		}
+	}
+	add(zone.HomeFD, c.homeName())
+	add(zone.ViewFD, "/")
+	add(zone.TmpFD, "/tmp")
+	for i, u := range c.unveil {
+		add(c.unveilFD[i], u.Path)
+	}
+	if cwd, err := openPath(c.cwd); err == nil {
+		add(cwd, c.cellName(c.cwd))
+		unix.Close(cwd) // a path descriptor has nothing to flush
+	}
+	return list
+}
+
+// punch makes what is unveiled below /tmp visible in the cell's own: a directory
+// of mode 0 stands there, as holes do in a view.
+func (c *cell) punch() error {
+	for _, u := range c.unveil {
+		rest, ok := strings.CutPrefix(u.Path, "/tmp/")
+		if !ok || !c.Hide {
+			continue
+		}
+		at, mode := c.state.tmp(), uint32(0o700)
+		for name, more := "", true; more; {
+			name, rest, more = strings.Cut(rest, "/")
+			if at += "/" + name; !more {
+				mode = 0
+			}
+			if err := c.punchOne(at, mode); err != nil {
+				return fmt.Errorf("show %s: %w", u.Path, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *cell) punchOne(dir string, mode uint32) error {
+	err := unix.Mkdir(dir, mode)
+	if err == nil && c.identity.Change && c.identity.UID != 0 {
+		err = unix.Lchown(dir, c.identity.UID, c.identity.GID)
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
+}
+
+// closeUnveiled gives up what openUnveiled opened for the supervisor alone.
+func (c *cell) closeUnveiled() {
+	for _, fd := range c.unveilFD {
+		if fd < zone.FirstFD || fd > zone.LastFD {
+			unix.Close(fd)
+		}
+	}
+}
