@@ -133,12 +133,9 @@ func load(image []byte) (*program, machine, error) {
 		if s.Type != elf.PT_LOAD || s.Flags&elf.PF_X == 0 {
 			continue
 		}
-		// What made way for the program header may come first.
 		b := m.Bytes(s.Vaddr, s.Filesz)
-		if at := bytes.Index(b, []byte(segmentMagic)); at >= 0 && s.Flags&elf.PF_W == 0 && len(b)-at >= shimOff {
-			if size := uint64(binary.LittleEndian.Uint32(b[at+8:])); size == uint64(len(b)-at) {
-				p.ours, p.oursSz = s.Vaddr+uint64(at), size
-			}
+		if at := ownSegment(b); at >= 0 && s.Flags&elf.PF_W == 0 {
+			p.ours, p.oursSz = s.Vaddr+uint64(at), uint64(len(b)-at)
 		}
 	}
 	return p, how, nil

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -22,7 +23,7 @@ func Stub(image []byte) ([]byte, error) {
 	if p.image.HasInterp() || p.image.Entry() == 0 {
 		return nil, fmt.Errorf("put stub: %w: it does not start by itself", ErrUnproven)
 	}
-	if p.stubbed(how) {
+	if Stubbed(image) {
 		return image, nil
 	}
 	if p.ours == 0 {
@@ -68,14 +69,9 @@ func (p *program) putStub(how machine) ([]byte, error) {
 }
 
 // Stubbed reports whether an image begins with the stub of this version, followed
-// by a jump into its own code. It is what an installer demands of every loader
-// and every static executable before a cell with native views may run it.
+// by a jump into its own code, as the kernel would map it. It is what an
+// installer demands of every loader and every static executable before a cell
+// with native views may run it.
 func Stubbed(image []byte) bool {
-	p, how, err := load(image)
-	return err == nil && p.stubbed(how)
-}
-
-func (p *program) stubbed(how machine) bool {
-	code, entry := shim.Stub(how.arch()), p.image.Entry()
-	return string(p.image.Bytes(entry, uint64(len(code)))) == code
+	return StubbedFile(bytes.NewReader(image), int64(len(image)))
 }
