@@ -65,8 +65,13 @@ func TestParsePolicy(t *testing.T) {
 // install packs and installs a small package of scripts.
 func install(t *testing.T, root *hier.Root, version string, commands []npk.Command) {
 	t.Helper()
+	installFiles(t, root, map[string]string{"bin/tool": "#!/bin/sh\n", "bin/many": program(), "share/x": "x"}, version, commands)
+}
+
+func installFiles(t *testing.T, root *hier.Root, files map[string]string, version string, commands []npk.Command) {
+	t.Helper()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"bin/tool": "#!/bin/sh\n", "bin/many": program(), "share/x": "x"} {
+	for name, text := range files {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -120,8 +125,9 @@ func TestCompute(t *testing.T) {
 	if p.Pledge != capability.Stdio|capability.Rpath|capability.Inet || p.Ceiling != capability.AllPledges {
 		t.Errorf("pledge %s of %s", p.Pledge, p.Ceiling)
 	}
-	if !bytes.Equal(p.Filter, wall.Compile(wall.Host(), p.Pledge, wall.Native).Bytes()) {
-		t.Error("the filter is not the pledge's")
+	// The program has no stub.
+	if !strings.HasPrefix(p.Asked, "bin/many of package tool ") || !bytes.Equal(p.Filter, wall.Compile(wall.Host(), p.Pledge, wall.Asked).Bytes()) {
+		t.Errorf("asked because %q, or the filter is not the pledge's", p.Asked)
 	}
 	want := []plan.Command{ // a name that is not the file's is what the program is called
 		{Name: "other", Path: prefix + "/bin/many", Args: []string{prefix + "/bin/other"}},
@@ -140,6 +146,19 @@ func TestCompute(t *testing.T) {
 	}
 	if _, err := Compute(root, "nonesuch"); err == nil {
 		t.Error("a plan of nothing")
+	}
+}
+
+// TestNative: cells of packages without a program of their own have native views.
+func TestNative(t *testing.T) {
+	root := newRoot(t)
+	installFiles(t, root, map[string]string{"bin/tool": "#!/bin/sh\n", "share/x": "x"}, "1", []npk.Command{{Name: "tool", Exec: "bin/tool"}})
+	p, err := Compute(root, "tool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Asked != "" || !bytes.Equal(p.Filter, wall.Compile(wall.Host(), p.Pledge, wall.Native).Bytes()) {
+		t.Errorf("asked because %q, or the filter is not the pledge's", p.Asked)
 	}
 }
 

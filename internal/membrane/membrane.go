@@ -101,6 +101,9 @@ func (m *Membrane) Step() (busy bool) {
 		return false // its caller was killed meanwhile
 	}
 	if n.arch == m.config.Arch.Audit() && m.handler(n.nr) != nil {
+		if m.tellExe(&n) {
+			return false
+		}
 		m.pending = &n
 		return true
 	}
@@ -150,7 +153,7 @@ func (m *Membrane) answer(n *notification) {
 		m.fault(n)
 		return
 	}
-	if m.counted(n) {
+	if m.counted(n) || m.tellExe(n) {
 		return
 	}
 	if !m.openNames() {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -76,4 +77,32 @@ func hideProcesses(_ *Membrane, b []byte) []byte {
 		return nil
 	}
 	return append(bytes.Join(words[:3], []byte(" ")), " 1/1 1\n"...)
+}
+
+// tellExe answers a program that asks by what name it was executed, if that is
+// the call. Every dynamic program does at its start ($ORIGIN), and most ask
+// nothing else: they need no table of names, no opener and no thread.
+func (m *Membrane) tellExe(n *notification) bool {
+	at := 0
+	switch m.config.Arch.CallName(n.nr) {
+	case "readlink":
+	case "readlinkat":
+		at = 1
+	default:
+		return false
+	}
+	const link = "/proc/self/exe"
+	var path [len(link) + 1]byte
+	size := int32(n.args[at+2])
+	if got, err := readMemory(int(n.pid), n.args[at], path[:]); err != nil || got != len(path) || string(path[:]) != link+"\x00" || size <= 0 ||
+		m.config.Hide == nil || m.config.Count != nil {
+		return false
+	}
+	text, errno := linkText("/proc/" + strconv.Itoa(int(n.pid)) + "/exe")
+	if errno != 0 || !strings.HasPrefix(text, m.config.Hide.Programs+"/") {
+		return false
+	}
+	text = text[:min(len(text), int(size))]
+	m.reply(n, int64(len(text)), m.writeBytes(n, n.args[at+1], []byte(text)))
+	return true
 }
