@@ -110,7 +110,7 @@ func machineOf(m *elfimage.Image) (machine, error) {
 const (
 	segmentMagic = "nipshim\x01"
 	headSize     = 32
-	stubRoom     = 224
+	stubRoom     = 352
 	shimOff      = headSize + stubRoom
 )
 

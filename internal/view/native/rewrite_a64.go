@@ -22,6 +22,8 @@ func pathCallsARM64(nr uint32) string {
 		return "faccessat"
 	case 49:
 		return "chdir"
+	case 50:
+		return "fchdir"
 	case 56:
 		return "openat"
 	case 78:

@@ -25,9 +25,9 @@ func glibc() []struct {
 		path  string
 		sites int
 	}{
-		{"/lib/x86_64-linux-gnu/libc.so.6", 24},
+		{"/lib/x86_64-linux-gnu/libc.so.6", 25},
 		{"/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", 9},
-		{"/usr/aarch64-linux-gnu/lib/libc.so.6", 26},
+		{"/usr/aarch64-linux-gnu/lib/libc.so.6", 27},
 		{"/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1", 11},
 	}
 }

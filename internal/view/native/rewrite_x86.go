@@ -31,6 +31,8 @@ func pathCallsAMD64(nr uint32) string {
 		return "getcwd"
 	case 80:
 		return "chdir"
+	case 81:
+		return "fchdir"
 	case 89:
 		return "readlink"
 	case 137:

@@ -54,6 +54,21 @@ const (
 	FD        = 55 // the zone itself
 )
 
+// Kept has bit n set where a cell must keep descriptor n: all of them, as numbers
+// without a use are duplicates of ViewFD, so that no program's descriptor is ever
+// taken for one of these.
+const Kept = uint64(1)<<(FD+1) - 1<<PackageFD
+
+// FchdirMark is what the shim passes fchdir(2) as a second argument, which the
+// kernel does not look at. The filter lets a call with it through and asks
+// without it: a call that does not come from the shim may be of a program whose
+// working directory the supervisor keeps. Nothing depends on who passes it.
+const FchdirMark = 0x6e637764 // "ncwd"
+
+// VirtualCwd and above, but for RLIM_INFINITY, is what the soft RLIMIT_LOCKS of a
+// process says while the supervisor keeps its working directory (package membrane).
+const VirtualCwd = 1 << 40
+
 // Version is that of the layout, of the slot function and of the stub. Packages
 // carry code that depends on it.
 const Version = 1
@@ -66,7 +81,7 @@ const Magic = uint64('n') | 'i'<<8 | 'p'<<16 | 'z'<<24 | 'o'<<32 | 'n'<<40 | 'e'
 // directory is device and inode (8 each), and its name's offset and length (2
 // each), padded to 24 bytes.
 const (
-	HeaderFlags    = 8  // 4 bytes: AskAll
+	HeaderFlags    = 8  // 4 bytes: AskAll, HasExact
 	HeaderRoots    = 12 // 2 bytes: how many roots
 	HeaderDirs     = 14 // 2 bytes: how many directories
 	HeaderDirsOff  = 16 // 4 bytes: where they begin
@@ -84,12 +99,21 @@ const (
 // on what is mapped there.
 const AskAll = 1
 
+// HasExact in the table's flags says that there are Exact roots.
+const HasExact = 2
+
 // RootFlags say how paths below a root are resolved.
 type RootFlags uint32
 
 // InRoot is for the cell's "/": symlinks and ".." stay inside as chroot(2) would
 // keep them. Below any other root a path that leaves it goes to the supervisor.
 const InRoot RootFlags = 1
+
+// Exact is for a directory that the supervisor lists, as names below it are
+// other roots': the root is that directory alone, and what is below it belongs
+// to the roots that follow. It may have the same prefix as another root. Its
+// descriptor is Ask.
+const Exact RootFlags = 2
 
 // Ask as a root's descriptor sends the names below it to the supervisor.
 const Ask = -1
@@ -119,24 +143,22 @@ func BuildTable(roots []Root, dirs []Dir) ([]byte, error) {
 	}
 	roots = slices.Clone(roots)
 	slices.SortStableFunc(roots, func(a, b Root) int {
-		return cmp.Or(cmp.Compare(len(b.Prefix), len(a.Prefix)), cmp.Compare(a.Prefix, b.Prefix))
+		return cmp.Or(cmp.Compare(len(b.Prefix), len(a.Prefix)), cmp.Compare(a.Prefix, b.Prefix), cmp.Compare(b.Flags&Exact, a.Flags&Exact))
 	})
 	dirsOff := HeaderSize + (len(roots)*RootSize+7)&^7
 	b := make([]byte, dirsOff+len(dirs)*DirSize)
 	le := binary.LittleEndian
 	le.PutUint64(b, Magic)
-	if len(roots) == 0 {
-		le.PutUint32(b[HeaderFlags:], AskAll)
-	}
+	le.PutUint32(b[HeaderFlags:], tableFlags(roots))
 	le.PutUint16(b[HeaderRoots:], uint16(len(roots)))
 	le.PutUint16(b[HeaderDirs:], uint16(len(dirs)))
 	le.PutUint32(b[HeaderDirsOff:], uint32(dirsOff))
-	kept := uint64(1)<<PackageFD | 1<<FD
+	le.PutUint64(b[HeaderKept:], Kept)
 	for i, r := range roots {
 		if err := r.check(); err != nil {
 			return nil, err
 		}
-		if i > 0 && roots[i-1].Prefix == r.Prefix && roots[i-1].Flags == r.Flags {
+		if i > 0 && roots[i-1].Prefix == r.Prefix && (roots[i-1].Flags^r.Flags)&Exact == 0 {
 			return nil, fmt.Errorf("%w: %s twice", ErrTable, r.Prefix)
 		}
 		prefix := strings.TrimSuffix(r.Prefix, "/") // "/" is the prefix of no bytes
@@ -146,11 +168,7 @@ func BuildTable(roots []Root, dirs []Dir) ([]byte, error) {
 		le.PutUint32(e[4:], uint32(int32(r.FD)))
 		le.PutUint32(e[8:], uint32(r.Flags))
 		b = append(b, prefix...)
-		if r.FD != Ask {
-			kept |= 1 << r.FD
-		}
 	}
-	le.PutUint64(b[HeaderKept:], kept)
 	for i, d := range dirs {
 		if !canonical(d.Name) {
 			return nil, fmt.Errorf("%w: directory %q", ErrTable, d.Name)
@@ -168,11 +186,22 @@ func BuildTable(roots []Root, dirs []Dir) ([]byte, error) {
 	return b, nil
 }
 
+func tableFlags(roots []Root) uint32 {
+	if len(roots) == 0 {
+		return AskAll
+	}
+	if slices.ContainsFunc(roots, func(r Root) bool { return r.Flags&Exact != 0 }) {
+		return HasExact
+	}
+	return 0
+}
+
 func (r Root) check() error {
 	if !canonical(r.Prefix) {
 		return fmt.Errorf("%w: prefix %q", ErrTable, r.Prefix)
 	}
-	if r.FD != Ask && (r.FD < PackageFD || r.FD > LastFD) || r.Flags&^(InRoot|Exact) != 0 {
+	exact := r.Flags == Exact && r.FD == Ask
+	if !exact && (r.FD != Ask && (r.FD < PackageFD || r.FD > LastFD) || r.Flags&^InRoot != 0) {
 		return fmt.Errorf("%w: %s has descriptor %d and flags %#x", ErrTable, r.Prefix, r.FD, uint32(r.Flags))
 	}
 	return nil
@@ -194,8 +223,14 @@ func canonical(name string) bool {
 	return true
 }
 
-// Placeholder returns the target of the symlink that stands in a view for name,
-// where another root is mounted. Following it fails with ELOOP in the kernel,
-// and so sends the call to the supervisor, whichever way a path came there. The
-// shim knows it by its length.
+// PlaceholderMode is that of a directory or file that stands in a view for a
+// name where another root is mounted: 0, so that the kernel lets nothing be done
+// by way of it (EACCES) and the shim knows it, and sends the call to the
+// supervisor. As a directory it has the right type in a listing.
+const PlaceholderMode = 0
+
+// Placeholder returns the target of the symlink that stands in a view for a name
+// of another root that is a symlink itself. Following it fails with ELOOP in the
+// kernel, and so sends the call to the supervisor, whichever way a path came
+// there. The shim knows it by its length.
 func Placeholder(name string) string { return "./././" + name }

@@ -3,6 +3,7 @@ package zone
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,7 +77,7 @@ func TestTable(t *testing.T) {
 	if binary.LittleEndian.Uint64(b) != Magic || b[HeaderFlags] != 0 || b[HeaderRoots] != 3 || b[HeaderDirs] != 1 {
 		t.Errorf("header % x", b[:HeaderSize])
 	}
-	if kept := binary.LittleEndian.Uint64(b[HeaderKept:]); kept != 1<<PackageFD|1<<ViewFD|1<<TmpFD|1<<FD {
+	if kept := binary.LittleEndian.Uint64(b[HeaderKept:]); kept != 0xffff<<40 {
 		t.Errorf("kept descriptors %#x", kept)
 	}
 	if off := binary.LittleEndian.Uint16(b[HeaderSize:]); string(b[off:off+5]) != "/proc" {
@@ -87,12 +88,34 @@ func TestTable(t *testing.T) {
 	}
 	for _, bad := range [][]Root{
 		{{"tmp", TmpFD, 0}}, {{"/tmp/", TmpFD, 0}}, {{"/a/../b", TmpFD, 0}}, {{"//a", TmpFD, 0}}, {{"", TmpFD, 0}},
-		{{"/a", 3, 0}}, {{"/a", FD, 0}}, {{"/a", -2, 0}}, {{"/a", TmpFD, 2}}, {{"/a", TmpFD, 0}, {"/a", HomeFD, 0}},
+		{{"/a", 3, 0}}, {{"/a", FD, 0}}, {{"/a", -2, 0}}, {{"/a", TmpFD, Exact}}, {{"/a", Ask, Exact | InRoot}}, {{"/a", Ask, 4}},
+		{{"/a", Ask, Exact}, {"/a", Ask, Exact}}, {{"/a", TmpFD, 0}, {"/a", HomeFD, 0}},
 		{{"/" + strings.Repeat("a", TableSize), TmpFD, 0}}, make([]Root, MaxRoots+1),
 	} {
 		if _, err := BuildTable(bad, nil); !errors.Is(err, ErrTable) {
 			t.Errorf("%.60v: %v", bad, err)
 		}
+	}
+}
+
+// TestExact: a directory by itself comes before the root of the same name, and
+// longer names before both.
+func TestExact(t *testing.T) {
+	b, err := BuildTable([]Root{{"/", ViewFD, InRoot}, {"/", Ask, Exact}, {"/home", HomeFD, 0}, {"/home/u/x", FirstFD, 0}, {"/home", Ask, Exact}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b[HeaderFlags] != HasExact {
+		t.Errorf("flags %#x", b[HeaderFlags])
+	}
+	var got []RootFlags
+	var lengths []byte
+	for i := range 5 {
+		e := b[HeaderSize+i*RootSize:]
+		got, lengths = append(got, RootFlags(e[8])), append(lengths, e[2])
+	}
+	if want := []RootFlags{0, Exact, 0, Exact, InRoot}; !slices.Equal(got, want) || string(lengths) != "\x09\x05\x05\x00\x00" {
+		t.Errorf("flags %v of prefixes of %v bytes, want %v", got, lengths, want)
 	}
 }
 

@@ -74,7 +74,8 @@ func run(calls string, rounds, files, tracked int) (broken int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(base) // a scratch tree
+	defer os.RemoveAll(base)                               // a scratch tree
+	defer exec.Command("chmod", "-R", "u+rwx", base).Run() // it has directories that are closed
 	t, err := scratch.New(base, []string{"/usr/bin/python3.11", "/usr/bin/git", "/usr/bin/true", calls}, []string{"/usr/lib/python3.11"})
 	if err != nil {
 		return 0, err

@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define DIRECTORY_ITSELF (O_DIRECTORY | O_NOFOLLOW)
+
 static char *names[400];
 static int count;
 static const char *volatile null;
@@ -58,7 +60,8 @@ static void opened(const char *call, const char *path, int fd)
 
 static const int flags[] = { O_RDONLY, O_RDONLY | O_CLOEXEC, O_RDONLY | O_DIRECTORY, O_RDONLY | O_NOFOLLOW, O_WRONLY, O_RDWR,
 			     O_RDWR | O_APPEND, O_PATH, O_PATH | O_NOFOLLOW, O_RDONLY | O_NONBLOCK, O_WRONLY | O_CREAT | O_EXCL,
-			     O_RDWR | O_TMPFILE, O_RDONLY | O_NOCTTY, 3, O_PATH | O_CREAT | O_RDWR };
+			     O_RDWR | O_TMPFILE, O_RDONLY | O_NOCTTY, 3, O_PATH | O_CREAT | O_RDWR, O_RDONLY | DIRECTORY_ITSELF,
+			     O_PATH | DIRECTORY_ITSELF, O_PATH | O_DIRECTORY };
 
 static void try(const char *p, int dir)
 {
@@ -156,12 +159,39 @@ static void make(void)
 
 static void list(const char *p)
 {
+	char b[PATH_MAX];
 	struct dirent **e;
+	struct stat st;
 	int i, n = scandir(p, &e, NULL, alphasort);
+	long r;
 
 	say("scandir", p, n);
-	for (i = 0; i < n; i++)
-		printf("  %s\n", e[i]->d_name);
+	for (i = 0; i < n; i++) {
+		printf("  %s type %d\n", e[i]->d_name, e[i]->d_type);
+		snprintf(b, sizeof(b), "%s/%s", p, e[i]->d_name);
+		r = lstat(b, &st), print_stat("lstat of it", b, r, &st);
+	}
+}
+
+/* from tries relative names from another directory. */
+static void from(const char *dir)
+{
+	static const char *const relative[] = { ".", "..", "tmp", "tmp/", "./tmp/..", "home", "home/user/x/file", "home/user", "usr/bin/..", "usr/../home",
+						"usr/bin/echo", "bin", "proc", "file", "file/x", "alias", "alias/x", "missing", "work", "Data/apps",
+						"Data/apps/scratch/link", "user/x/file", "x/file" };
+	unsigned i;
+	int fd;
+
+	if (chdir(dir)) {
+		perror(dir);
+		return;
+	}
+	fd = open(".", O_RDONLY | O_DIRECTORY);
+	for (i = 0; i < sizeof(relative) / sizeof(*relative); i++)
+		try(relative[i], fd);
+	list(".");
+	close(fd);
+	say("fchdir closed", dir, fchdir(fd));
 }
 
 int main(int argc, char **argv)
@@ -174,7 +204,10 @@ int main(int argc, char **argv)
 				"secret", "closed", "closed/x", "readonly", "missing", "missing/x", "lookalike", "tmplink", "tmplink/",
 				"/Data/apps/scratch/file", "/Data/apps/scratch", "/Data/apps", "/Data", "/Data/apps/../apps/scratch/link", "/work", "/work/..",
 				"/work/missing", "/usr/bin/echo", "/bin/echo", "/bin", "/bin/", "/lib64", "/usr/share/none", "/etc/passwd",
-				"/Data/apps/scratch/tmplink", "/usr/bin/echo/x" };
+				"/Data/apps/scratch/tmplink", "/usr/bin/echo/x", "/home", "/home/", "/home/.", "/./home/./", "/home/user",
+				"/home/user/x", "/home/user/x/file", "/home/user/x/..", "/home/user/..", "/home/none", "/homes", "/usr/..", "/usr/../",
+				"/usr/bin/../..", "/usr/../home", "/usr/../home/user/x/file", "/usr/bin/../../home/user/", "/home/../usr", "/file", "/file/",
+				"/file/x", "/usr/../file", "/alias", "/alias/", "/alias/..", "/alias/none", "/usr/../alias", "/usr/../tmp", "/usr/../proc/self" };
 	unsigned i;
 	int dir;
 
@@ -205,12 +238,25 @@ int main(int argc, char **argv)
 	list(".");
 	list("/usr");
 	list("/missing");
+	list("/");
+	list("/home");
+	list("/home/user");
+	list("/home/user/x");
+	list("/usr/..");
 	for (i = 0; i < 9; i++)
 		run((const char *[]){ "./script", "script2", "script3", "script4", "script5", "text", "/usr/bin/echo", "missing", "selfscript" }[i]);
 	run("dir");
 	run("fifo");
 	run("file/x");
 	run("/tmp");
+	run("/file");
+	run("/home");
+	run("closed/x");
+	from("/");
+	from("/home");
+	from("/home/user/");
+	from("/usr/../home");
+	from("/usr/bin");
 	(void)argc, (void)argv;
 	return 0;
 }

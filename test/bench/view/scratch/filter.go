@@ -70,6 +70,7 @@ func rules(native, asked uint32) []rule {
 		{unix.SYS_FACCESSAT2, empty, retAllow, asked},
 		{unix.SYS_READLINKAT, empty, retAllow, asked},
 		{unix.SYS_EXECVEAT, empty, retAllow, asked},
+		{unix.SYS_FCHDIR, []test{equal(1, zone.FchdirMark), zeroHigh(1)}, retAllow, asked},
 		{unix.SYS_DUP3, []test{kept(1)}, retErrno | uint32(unix.EBADF), retAllow},
 		{unix.SYS_FCNTL, []test{kept(0), equal(1, unix.F_SETFD)}, retErrno, retAllow},
 		{unix.SYS_IOCTL, []test{kept(0), equal(1, fioclex)}, retErrno, retAllow},

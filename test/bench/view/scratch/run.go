@@ -32,11 +32,14 @@ const ProcFD = 60
 
 // Command is a program to run in a tree.
 type Command struct {
-	Args   []string // the program's path in the tree first
-	Dir    string   // in the tree; "" is Home
-	Env    []string
-	Stdout io.Writer
-	Stderr io.Writer
+	Args []string // the program's path in the tree first
+	Dir  string   // in the tree; "" is Home
+	// Virtual is the working directory if the supervisor keeps it: as if a
+	// program that knows no shim had gone there from Dir.
+	Virtual string
+	Env     []string
+	Stdout  io.Writer
+	Stderr  io.Writer
 }
 
 // Result is how it went.
@@ -45,6 +48,7 @@ type Result struct {
 	Time   time.Duration  // from just before the program is started to its end
 	Asked  map[uint32]int // by number of the call
 	Native int            // openat2 calls by a slot; counted only by Counted
+	By     map[uint32]int // the same by the number that the shim says they are made for
 }
 
 // AskedTotal is how many calls were asked.
@@ -62,6 +66,8 @@ type order struct {
 	Args []string
 	Dir  string
 	Env  []string
+
+	Virtual string
 }
 
 const orderEnv = "NIP_SCRATCH_ORDER"
@@ -92,7 +98,12 @@ func (t *Tree) Run(how How, c Command) (*Result, error) {
 	if c.Dir == "" {
 		c.Dir = Home
 	}
-	text, err := json.Marshal(order{*t, how, c.Args, c.Dir, c.Env})
+	for _, root := range []string{t.Native, t.Asked, t.View} { // a cell makes nothing in its "/"
+		if err := os.Chmod(root, 0o555); err != nil {
+			return nil, err
+		}
+	}
+	text, err := json.Marshal(order{*t, how, c.Args, c.Dir, c.Env, c.Virtual})
 	if err != nil {
 		return nil, err
 	}
@@ -116,17 +127,17 @@ func (t *Tree) Run(how How, c Command) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.follow(cmd, how, pair[0])
+	return t.follow(cmd, how, c.Virtual, pair[0])
 }
 
 // follow answers for a program until it ends.
-func (t *Tree) follow(cmd *exec.Cmd, how How, sock int) (*Result, error) {
+func (t *Tree) follow(cmd *exec.Cmd, how How, virtual string, sock int) (*Result, error) {
 	listener, err := receive(sock, how != AsIs)
 	begin := time.Now()
-	r := &Result{Asked: map[uint32]int{}}
+	r := &Result{Asked: map[uint32]int{}, By: map[uint32]int{}}
 	done := make(chan error, 1)
 	if listener >= 0 {
-		go func() { done <- t.answer(listener, r) }()
+		go func() { done <- t.answer(listener, virtual, r) }()
 	} else {
 		done <- nil
 	}
@@ -186,6 +197,9 @@ func (o *order) become() error {
 	if err := unix.Chdir(o.Dir); err != nil {
 		return fmt.Errorf("chdir: %w", err)
 	}
+	if err := unix.Setrlimit(unix.RLIMIT_LOCKS, &unix.Rlimit{Cur: o.locks(), Max: unix.RLIM_INFINITY}); err != nil {
+		return err
+	}
 	fd, err := unix.Open(o.Args[0], unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", o.Args[0], err)
@@ -198,7 +212,11 @@ func (o *order) become() error {
 	if err != nil {
 		return err
 	}
-	// 2. The filter. After it only calls that it lets through, or that the
+	// 2. No capabilities, as in a cell, for what has mode 0 is to be closed.
+	if err := o.powerless(); err != nil {
+		return err
+	}
+	// 3. The filter. After it only calls that it lets through, or that the
 	// parent answers once it has the listener.
 	var rights []byte
 	if o.How != AsIs {
@@ -216,8 +234,31 @@ func (o *order) become() error {
 	if err := unix.Sendmsg(sock, []byte{1}, rights, nil, 0); err != nil {
 		return fmt.Errorf("tell the parent: %w", err)
 	}
-	// 3. The program.
+	// 4. The program.
 	return fmt.Errorf("execveat: %w", execveat(fd, argv, envp, root == o.Tree.Asked))
+}
+
+// locks is the program's soft RLIMIT_LOCKS.
+func (o *order) locks() uint64 {
+	if o.Virtual != "" {
+		return zone.VirtualCwd
+	}
+	return unix.RLIM_INFINITY
+}
+
+// powerless gives up all capabilities for good.
+func (o *order) powerless() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl: %w", err)
+	}
+	var none [2]unix.CapUserData
+	if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+		return fmt.Errorf("capset: %w", err)
+	}
+	return nil
 }
 
 // descriptors puts the zone and the roots where they belong.
@@ -233,6 +274,7 @@ func (o *order) descriptors() error {
 		{"/tmp", o.Tree.Asked + "/tmp", zone.TmpFD, 0},
 		{Home, o.Tree.Asked + Home, zone.HomeFD, 0},
 		{Work, o.Tree.Asked + Work, zone.FirstFD, 0},
+		{Deep, o.Tree.Asked + Deep, zone.FirstFD + 1, 0},
 	} {
 		fd, err := unix.Open(r.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -248,7 +290,20 @@ func (o *order) descriptors() error {
 		roots = append(roots, zone.Root{Prefix: r.prefix, FD: r.fd, Flags: r.flags})
 		dirs = append(dirs, zone.Dir{Dev: uint64(st.Dev), Ino: st.Ino, Name: r.prefix})
 	}
-	roots = append(roots, zone.Root{Prefix: "/proc", FD: zone.Ask}, zone.Root{Prefix: "/dev", FD: zone.Ask})
+	for _, name := range []string{"/proc", "/dev", File, Link} {
+		roots = append(roots, zone.Root{Prefix: name, FD: zone.Ask})
+	}
+	for _, name := range []string{"/", "/home", "/home/user"} {
+		roots = append(roots, zone.Root{Prefix: name, FD: zone.Ask, Flags: zone.Exact})
+	}
+	for fd := zone.PackageFD; fd < zone.FD; fd++ { // no number is free
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
+			continue
+		}
+		if err := unix.Dup3(zone.ViewFD, fd, 0); err != nil {
+			return err
+		}
+	}
 	table, err := zone.BuildTable(roots, dirs)
 	if err != nil {
 		return err

@@ -36,7 +36,10 @@ type Tree struct {
 // Names in a tree that are not the view's.
 const (
 	Home = "/Data/apps/scratch"
-	Work = "/work" // an unveiled directory
+	Work = "/work"        // an unveiled directory
+	Deep = "/home/user/x" // another, which the view has no name for
+	File = "/file"        // a file that is asked
+	Link = "/alias"       // a symlink that is asked
 )
 
 // New makes a tree in dir with the host's programs, by path, and whole
@@ -66,9 +69,12 @@ func New(dir string, programs, directories []string) (*Tree, error) {
 			return nil, err
 		}
 		// What stands for another root in the view.
-		if err := os.Symlink(zone.Placeholder(filepath.Base(name)), t.View+name); err != nil {
+		if err := os.Mkdir(t.View+name, zone.PlaceholderMode); err != nil {
 			return nil, err
 		}
+	}
+	if err := t.odd(); err != nil {
+		return nil, err
 	}
 	for _, root := range []string{t.Native, t.Asked} { // some programs insist on opening it
 		if err := os.WriteFile(root+"/dev/null", nil, 0o666); err != nil {
@@ -76,6 +82,34 @@ func New(dir string, programs, directories []string) (*Tree, error) {
 		}
 	}
 	return t, nil
+}
+
+// odd makes the names of a kind by itself: a file and a symlink that are roots of
+// their own, and directories that the view has nothing of, above one that is.
+func (t *Tree) odd() error {
+	for _, root := range []string{t.Native, t.Asked} {
+		if err := os.MkdirAll(root+Deep, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(root, Deep, "file"), []byte("deep\n"), 0o644); err != nil {
+			return err
+		}
+		for dir := filepath.Dir(Deep); dir != "/"; dir = filepath.Dir(dir) { // nothing can be made there
+			if err := os.Chmod(root+dir, 0o555); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(root+File, []byte("text\n"), 0o644); err != nil {
+			return err
+		}
+		if err := os.Symlink(Work[1:], root+Link); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(t.View+File, nil, zone.PlaceholderMode); err != nil {
+		return err
+	}
+	return os.Symlink(zone.Placeholder(filepath.Base(Link)), t.View+Link)
 }
 
 // fill makes the native tree: /usr, with symlinks into it as Debian has them.

@@ -51,8 +51,16 @@ type response struct {
 	flags uint32
 }
 
+// struct seccomp_notif_addfd.
+type addfd struct {
+	id                            uint64
+	flags, srcfd, newfd, newflags uint32
+}
+
 // ioctls of a listener (linux/seccomp.h).
 const (
+	notifAddFD    = 0x40182103
+	addfdSend     = 2 // SECCOMP_ADDFD_FLAG_SEND
 	notifRecv     = 0xc0502100
 	notifSend     = 0xc0182101
 	notifSetFlags = 0x40082104
@@ -62,7 +70,7 @@ const (
 
 // answer counts what is asked and lets it go on in the program's own tree, until
 // no process with the filter is left.
-func (t *Tree) answer(listener int, r *Result) error {
+func (t *Tree) answer(listener int, virtual string, r *Result) error {
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), notifSetFlags, syncWakeUp); errno != 0 {
 		return fmt.Errorf("listen: %w", errno)
 	}
@@ -80,7 +88,10 @@ func (t *Tree) answer(listener int, r *Result) error {
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), notifRecv, uintptr(unsafe.Pointer(&n))); errno != 0 {
 			continue // it was interrupted meanwhile
 		}
-		resp := t.decide(&n, r)
+		resp, given := t.decide(listener, &n, virtual, r)
+		if given {
+			continue
+		}
 		// ENOENT: the caller is gone.
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), notifSend, uintptr(unsafe.Pointer(&resp))); errno != 0 && errno != unix.ENOENT {
 			return fmt.Errorf("answer: %w", errno)
@@ -88,22 +99,61 @@ func (t *Tree) answer(listener int, r *Result) error {
 	}
 }
 
-func (t *Tree) decide(n *notif, r *Result) response {
-	resp := response{id: n.id, flags: goOn}
-	if n.nr != unix.SYS_OPENAT2 {
-		r.Asked[uint32(n.nr)]++
-		if n.nr == unix.SYS_GETCWD {
-			return t.getcwd(n)
+// decide answers a call. given reports that the call has its answer already.
+func (t *Tree) decide(listener int, n *notif, virtual string, r *Result) (resp response, given bool) {
+	resp = response{id: n.id, flags: goOn}
+	if n.nr == unix.SYS_OPENAT2 {
+		if bySlot(n) {
+			r.Native++
+			r.By[uint32(n.args[4])]++
+			return resp, false
 		}
-		return resp
-	}
-	inZone := n.args[2] >= zone.Addr && n.args[2] <= uint64(zone.LastSlot()) && n.args[2]%zone.SlotSize == 0 && n.args[3] == zone.HowSize
-	if inZone {
-		r.Native++
-		return resp
+		r.Asked[uint32(n.nr)]++
+		return response{id: n.id, err: -int32(unix.ENOSYS)}, false
 	}
 	r.Asked[uint32(n.nr)]++
-	return response{id: n.id, err: -int32(unix.ENOSYS)}
+	switch {
+	case n.nr == unix.SYS_GETCWD:
+		return t.getcwd(n), false
+	case virtual != "" && n.nr == unix.SYS_OPENAT && kept(n):
+		return t.openVirtual(listener, n, virtual)
+	case virtual != "" && n.nr == unix.SYS_FCHDIR && kept(n):
+		var l unix.Rlimit
+		err := unix.Prlimit(int(n.pid), unix.RLIMIT_LOCKS, nil, &l)
+		if l.Cur = unix.RLIM_INFINITY; err == nil {
+			err = unix.Prlimit(int(n.pid), unix.RLIMIT_LOCKS, &l, nil)
+		}
+		if err != nil {
+			return response{id: n.id, err: -int32(unix.EACCES)}, false
+		}
+	}
+	return resp, false
+}
+
+func bySlot(n *notif) bool {
+	return n.args[2] >= zone.Addr && n.args[2] <= uint64(zone.LastSlot()) && n.args[2]%zone.SlotSize == 0 && n.args[3] == zone.HowSize
+}
+
+// kept reports whether the caller's working directory is one that is kept for it.
+func kept(n *notif) bool {
+	var l unix.Rlimit
+	err := unix.Prlimit(int(n.pid), unix.RLIMIT_LOCKS, nil, &l)
+	return err == nil && l.Cur >= zone.VirtualCwd && l.Cur != unix.RLIM_INFINITY
+}
+
+// openVirtual opens the directory that is kept for the caller, as the answer to
+// its openat(2) of ".".
+func (t *Tree) openVirtual(listener int, n *notif, virtual string) (resp response, given bool) {
+	fd, err := unix.Open(t.Asked+virtual, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return response{id: n.id, err: -int32(err.(unix.Errno))}, false
+	}
+	defer unix.Close(fd)
+	add := addfd{id: n.id, flags: addfdSend, srcfd: uint32(fd), newflags: unix.O_CLOEXEC}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(listener), notifAddFD, uintptr(unsafe.Pointer(&add))); errno != 0 {
+		return response{id: n.id, err: -int32(errno)}, false
+	}
+	return resp, true
 }
 
 // getcwd tells a program the name that it knows its directory by.

@@ -6,6 +6,7 @@
 #define O_NONBLOCK 04000
 #define O_CLOEXEC 02000000
 #define O_PATH 010000000
+#define RLIMIT_LOCKS 10
 
 /* The part of struct statx that the shim looks at. */
 struct kstatx {
@@ -33,6 +34,7 @@ struct kstatx {
 #define NR_chdir 80
 #define NR_fchdir 81
 #define NR_readlink 89
+#define NR_getrlimit 97
 #define NR_statfs 137
 #define NR_fstatfs 138
 #define NR_openat 257
@@ -79,6 +81,7 @@ static inline long sys5(long nr, long a0, long a1, long a2, long a3, long a4)
 #define NR_readlinkat 78
 #define NR_newfstatat 79
 #define NR_fstat 80
+#define NR_getrlimit 163
 #define NR_execve 221
 #define NR_execveat 281
 #define NR_statx 291

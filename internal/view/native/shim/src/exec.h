@@ -83,10 +83,10 @@ static __attribute__((noinline)) long run_script(const char *path, char *line, l
 static __attribute__((noinline)) long do_exec(const char *path, char *const *argv, char *const *envp, int depth)
 {
 	char line[SCRIPT_LINE + 1];
-	long fd = enter(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0), err, n;
+	long fd = enter(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0, NR_execve), err, n;
 
-	if (fd == -EACCES || fd == -EMFILE || fd == -ENFILE)
-		return ASK; /* a file may be executable and not readable */
+	if (fd == -EMFILE || fd == -ENFILE)
+		return ASK;
 	if (fd < 0)
 		return fd;
 	n = sys4(NR_pread64, fd, (long)line, SCRIPT_LINE, 0);
@@ -94,11 +94,13 @@ static __attribute__((noinline)) long do_exec(const char *path, char *const *arg
 		line[n] = 0;
 		err = sys4(NR_faccessat2, fd, (long)EMPTY, X_OK, AT_EMPTY_PATH | AT_EACCESS);
 		drop(fd);
-		return err ? err : run_script(path, line, n, argv, envp, depth);
+		if (err)
+			return again(err) ? ASK : err;
+		return run_script(path, line, n, argv, envp, depth);
 	}
 	err = sys5(NR_execveat, fd, (long)EMPTY, (long)argv, (long)envp, AT_EMPTY_PATH);
 	drop(fd);
-	return err;
+	return again(err) ? ASK : err;
 }
 
 static long do_execveat(long dirfd, const char *path, char *const *argv, char *const *envp, ulong flags)

@@ -21,6 +21,7 @@ typedef unsigned int uint;
 #define EAGAIN 11
 #define EACCES 13
 #define EXDEV 18
+#define ENOTDIR 20
 #define EINVAL 22
 #define ENFILE 23
 #define EMFILE 24
@@ -31,6 +32,7 @@ typedef unsigned int uint;
 #define S_IFMT 0170000
 #define S_IFLNK 0120000
 #define S_IFREG 0100000
+#define S_IFDIR 0040000
 #define X_OK 1
 
 #define EMPTY ((const char *)ZONE_EMPTY)
@@ -99,9 +101,26 @@ static const char *below(const char *p, const char *prefix, const char *end)
 		if (*p && *p != '/')
 			return 0;
 	}
-	while (*p == '/')
+	while (*p == '/' || (p[0] == '.' && (p[1] == '/' || !p[1])))
 		p++;
 	return p;
+}
+
+/* parent reports whether a component, which begins at p, is "..". */
+static int parent(const char *p)
+{
+	return p[0] == '.' && p[1] == '.' && (p[2] == '/' || !p[2]);
+}
+
+/* last returns where the last component of a path begins, at its NUL where a slash ends it. */
+static const char *last(const char *path)
+{
+	const char *at = path;
+
+	for (; *path; path++)
+		if (*path == '/')
+			at = path + 1;
+	return at;
 }
 
 /* locate finds the place of a path. It returns 0 where only the supervisor can. */
@@ -123,14 +142,15 @@ static int locate(long dirfd, const char *path, struct place *to)
 		const char *prefix = (const char *)t + r->off;
 		const char *rest = below(path, prefix, prefix + r->len);
 
-		if (!rest)
+		if (!rest || (r->flags & ZONE_EXACT && *rest))
 			continue;
 		if (r->fd < 0)
 			return 0;
 		to->fd = r->fd;
 		to->rest = *rest ? rest : ".";
 		to->in_root = r->flags & ZONE_IN_ROOT;
-		return 1;
+		/* ".." may end where the supervisor lists, whatever symlinks are on the way. */
+		return !(to->in_root && t->flags & ZONE_HAS_EXACT && parent(last(to->rest)));
 	}
 	return 0;
 }
@@ -145,14 +165,75 @@ static ulong slot(ulong flags, ulong mode, int in_root)
 	return ZONE_ADDR + ZONE_SLOT_SIZE * (ulong)(in_root ? n : n + ZONE_HALF);
 }
 
-/* again reports whether only the supervisor can say what a failed openat2 means. */
-static int again(long err)
+/* has_component reports whether a path has the component that name begins with. */
+static int has_component(const char *path, const char *end, const char *name)
 {
-	return err == -EXDEV || err == -ELOOP || err == -EAGAIN || err == -EPERM || err == -ENOSYS;
+	while (path < end) {
+		const char *n = name;
+
+		while (path < end && *path == '/')
+			path++;
+		while (path < end && *path != '/' && *path == *n)
+			path++, n++;
+		if ((path == end || *path == '/') && (!*n || *n == '/'))
+			return 1;
+		while (path < end && *path != '/')
+			path++;
+	}
+	return 0;
 }
 
-/* enter opens a path with open(2)'s flags, or returns ASK. */
-static long enter(long dirfd, const char *path, ulong flags, ulong mode)
+/* climbs reports whether a path has a component "..". */
+static int climbs(const char *path)
+{
+	for (;;) {
+		if (parent(path))
+			return 1;
+		while (*path && *path != '/')
+			path++;
+		if (!*path++)
+			return 0;
+	}
+}
+
+/*
+ * elsewhere reports whether a path that the kernel did not find below "/" may
+ * be one that goes by way of ".." to another root or comes from one: where the
+ * supervisor lists directories, the view does not have all names.
+ */
+static int elsewhere(const char *path)
+{
+	const struct table *t = table();
+	const struct root *r = (const struct root *)(t + 1);
+	int i;
+
+	if (!(t->flags & ZONE_HAS_EXACT) || !climbs(path))
+		return 0;
+	for (;;) {
+		for (i = 0; *path && *path != '/' && i < t->roots; i++)
+			if (has_component((const char *)t + r[i].off, (const char *)t + r[i].off + r[i].len, path))
+				return 1;
+		while (*path && *path != '/')
+			path++;
+		if (!*path++)
+			return 0;
+	}
+}
+
+/*
+ * again reports whether only the supervisor can say what a failed call means.
+ * EACCES is also what a placeholder gives, and what Landlock says.
+ */
+static int again(long err)
+{
+	return err == -EXDEV || err == -ELOOP || err == -EAGAIN || err == -EPERM || err == -ENOSYS || err == -EACCES;
+}
+
+/*
+ * enter opens a path with open(2)'s flags, or returns ASK. nr is the number of
+ * the program's own call: the kernel does not look at it, those who count do.
+ */
+static long enter(long dirfd, const char *path, ulong flags, ulong mode, long nr)
 {
 	struct place to;
 	ulong how;
@@ -167,20 +248,28 @@ static long enter(long dirfd, const char *path, ulong flags, ulong mode)
 	if (!how)
 		return ASK;
 	for (tries = 0; tries < 4; tries++) { /* EAGAIN: a rename ran beside ".." */
-		fd = sys4(NR_openat2, to.fd, (long)to.rest, (long)how, ZONE_HOW_SIZE);
+		fd = sys5(NR_openat2, to.fd, (long)to.rest, (long)how, ZONE_HOW_SIZE, nr);
 		if (fd != -EAGAIN)
 			break;
 	}
-	return again(fd) ? ASK : fd;
+	if (fd >= 0)
+		return fd;
+	if (again(fd))
+		return ASK;
+	if (fd == -ENOENT && to.in_root && (flags & ZONE_CREAT || elsewhere(to.rest)))
+		return ASK; /* the directory may be one that the supervisor lists */
+	if (fd == -ENOTDIR && (flags & (O_DIRECTORY | O_NOFOLLOW)) == (O_DIRECTORY | O_NOFOLLOW))
+		return ASK; /* a looping symlink may be what is no directory */
+	return fd;
 }
 
 /*
  * hold opens a path to ask something about it. Running out of descriptors is
  * nothing that the original call would know.
  */
-static long hold(long dirfd, const char *path, ulong flags)
+static long hold(long dirfd, const char *path, ulong flags, long nr)
 {
-	long fd = enter(dirfd, path, O_PATH | O_CLOEXEC | flags, 0);
+	long fd = enter(dirfd, path, O_PATH | O_CLOEXEC | flags, 0, nr);
 
 	return fd == -EMFILE || fd == -ENFILE ? ASK : fd;
 }
@@ -193,21 +282,31 @@ static void drop(long fd)
 /* last_length returns the length of the last component, 0 where a slash follows it. */
 static ulong last_length(const char *path)
 {
-	ulong n = 0;
+	const char *at = last(path), *end = at;
 
-	for (; *path; path++)
-		n = *path == '/' ? 0 : n + 1;
-	return n;
+	while (*end)
+		end++;
+	return (ulong)(end - at);
 }
 
 /*
- * placeholder reports whether a symlink with a target of size bytes, found as
- * the last component of path, may be one that stands for another root. If it is
- * not, asking costs time only.
+ * loops reports whether a symlink with a target of size bytes, found as the last
+ * component of path, may be one that stands for another root. If it is not,
+ * asking costs time only.
  */
-static int placeholder(const char *path, ulong size)
+static int loops(const char *path, ulong size)
 {
 	return size > PLACEHOLDER && size == PLACEHOLDER + last_length(path);
+}
+
+/* placeholder reports whether what was found at path may stand for another root. */
+static int placeholder(const char *path, uint mode, ulong size)
+{
+	uint type = mode & S_IFMT;
+
+	if (type == S_IFLNK)
+		return loops(path, size);
+	return (type == S_IFDIR || type == S_IFREG) && !(mode & 07777);
 }
 
 /* empty reports whether a call is about the descriptor itself. */

@@ -4,6 +4,10 @@
  * argc, rdx is what the program is to get. Both are kept, and nothing below rsp
  * is anybody's. Behind the last instruction stands a jump to the original
  * entry. Where it cannot be done, the program ends with 125.
+ *
+ * If the supervisor keeps the working directory (a program that knows no shim
+ * has executed this one), the kernel's becomes the same: the shim's relative
+ * calls do not ask. It would be worse to go on in another directory.
  */
 #include "zone.h"
 	.section .text.entry, "ax", @progbits
@@ -28,10 +32,44 @@ entry:
 	movl	$ZONE_SIZE, %esi
 	xorl	%edx, %edx
 	syscall
+	testl	$ZONE_ASK_ALL, ZONE_TABLE + ZONE_FLAGS
+	jne	go				/* sealed or not */
+	testq	%rax, %rax
+	jne	fail
+	subq	$16, %rsp
+	movl	$97, %eax			/* getrlimit */
+	movl	$10, %edi			/* RLIMIT_LOCKS */
+	movq	%rsp, %rsi
+	syscall
+	popq	%rcx				/* the soft limit */
+	popq	%rdx
+	testq	%rax, %rax
+	jne	fail
+	movq	%rcx, %rdx
+	shrq	$40, %rdx			/* ZONE_VIRTUAL */
+	je	go
+	incq	%rcx				/* RLIM_INFINITY */
+	je	go
+	pushq	$'.'
+	movl	$257, %eax			/* openat */
+	movl	$-100, %edi			/* AT_FDCWD */
+	movq	%rsp, %rsi
+	movl	$0x90000, %edx			/* O_RDONLY | O_DIRECTORY | O_CLOEXEC */
+	xorl	%r10d, %r10d
+	syscall
+	popq	%rcx
+	testq	%rax, %rax
+	js	fail
+	movl	%eax, %edi
+	movl	$81, %eax			/* fchdir, without the mark */
+	xorl	%esi, %esi
+	syscall
+	testq	%rax, %rax
+	jne	fail
+	movl	$3, %eax			/* close */
+	syscall
 	testq	%rax, %rax
 	je	go
-	testl	$ZONE_ASK_ALL, ZONE_TABLE + ZONE_FLAGS
-	jne	go
 fail:
 	movl	$231, %eax			/* exit_group */
 	movl	$125, %edi
