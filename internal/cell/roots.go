@@ -143,7 +143,7 @@ func (c *cell) roots() []zone.Root {
 	if c.pledge.Has(capability.Inet) {
 		for _, f := range resolverFiles {
 			t.announce(f, true)
-			t.add(zone.Root{Prefix: f, FD: zone.Ask})
+			t.add(zone.Root{Prefix: f, FD: zone.Ask, Flags: zone.Unseen})
 		}
 	}
 	for i, u := range c.unveil {
@@ -152,7 +152,7 @@ func (c *cell) roots() []zone.Root {
 			fd = at
 		}
 		t.announce(u.Path, true)
-		t.add(zone.Root{Prefix: u.Path, FD: fd})
+		t.add(zone.Root{Prefix: u.Path, FD: fd, Flags: zone.Unseen})
 	}
 	return t.list
 }
@@ -176,12 +176,12 @@ func (t *rootTable) add(r zone.Root) {
 func (t *rootTable) announce(path string, listed bool) {
 	top, _, _ := strings.Cut(path[1:], "/")
 	for _, r := range t.list {
-		if r.FD == zone.Ask && r.Flags == 0 && below(path, r.Prefix) || r.FD == zone.TmpFD && below(path, r.Prefix) {
+		if r.FD == zone.Ask && r.Flags&zone.Exact == 0 && below(path, r.Prefix) || r.FD == zone.TmpFD && below(path, r.Prefix) {
 			return // asked already, or shown there (see punch)
 		}
 	}
 	if unix.Faccessat(zone.ViewFD, top, unix.F_OK, unix.AT_SYMLINK_NOFOLLOW) != nil {
-		t.add(zone.Root{Prefix: "/" + top, FD: zone.Ask})
+		t.add(zone.Root{Prefix: "/" + top, FD: zone.Ask, Flags: zone.Unseen})
 		if listed {
 			t.add(zone.Root{Prefix: "/", FD: zone.Ask, Flags: zone.Exact})
 		}

@@ -115,6 +115,11 @@ const InRoot RootFlags = 1
 // descriptor is Ask.
 const Exact RootFlags = 2
 
+// Unseen is for a root of which the view knows nothing, not even a placeholder
+// on the way: paths below "/" that the kernel does not find and that have ".."
+// in them are asked if they have a component of such a root's.
+const Unseen RootFlags = 4
+
 // Ask as a root's descriptor sends the names below it to the supervisor.
 const Ask = -1
 
@@ -201,7 +206,7 @@ func (r Root) check() error {
 		return fmt.Errorf("%w: prefix %q", ErrTable, r.Prefix)
 	}
 	exact := r.Flags == Exact && r.FD == Ask
-	if !exact && (r.FD != Ask && (r.FD < PackageFD || r.FD > LastFD) || r.Flags&^InRoot != 0) {
+	if !exact && (r.FD != Ask && (r.FD < PackageFD || r.FD > LastFD) || r.Flags&^(InRoot|Unseen) != 0) {
 		return fmt.Errorf("%w: %s has descriptor %d and flags %#x", ErrTable, r.Prefix, r.FD, uint32(r.Flags))
 	}
 	return nil

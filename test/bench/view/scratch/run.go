@@ -273,8 +273,8 @@ func (o *order) descriptors() error {
 		{"/", o.Tree.View, zone.ViewFD, zone.InRoot},
 		{"/tmp", o.Tree.Asked + "/tmp", zone.TmpFD, 0},
 		{Home, o.Tree.Asked + Home, zone.HomeFD, 0},
-		{Work, o.Tree.Asked + Work, zone.FirstFD, 0},
-		{Deep, o.Tree.Asked + Deep, zone.FirstFD + 1, 0},
+		{Work, o.Tree.Asked + Work, zone.FirstFD, zone.Unseen},
+		{Deep, o.Tree.Asked + Deep, zone.FirstFD + 1, zone.Unseen},
 	} {
 		fd, err := unix.Open(r.path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -291,7 +291,7 @@ func (o *order) descriptors() error {
 		dirs = append(dirs, zone.Dir{Dev: uint64(st.Dev), Ino: st.Ino, Name: r.prefix})
 	}
 	for _, name := range []string{"/proc", "/dev", File, Link} {
-		roots = append(roots, zone.Root{Prefix: name, FD: zone.Ask})
+		roots = append(roots, zone.Root{Prefix: name, FD: zone.Ask, Flags: zone.Unseen})
 	}
 	for _, name := range []string{"/", "/home", "/home/user"} {
 		roots = append(roots, zone.Root{Prefix: name, FD: zone.Ask, Flags: zone.Exact})

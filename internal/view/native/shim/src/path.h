@@ -199,7 +199,8 @@ static int climbs(const char *path)
 /*
  * elsewhere reports whether a path that the kernel did not find below "/" may
  * be one that goes by way of ".." to another root or comes from one: where the
- * supervisor lists directories, the view does not have all names.
+ * supervisor lists directories, the view does not have all names. Those that it
+ * has not are roots with a flag for that.
  */
 static int elsewhere(const char *path)
 {
@@ -211,7 +212,8 @@ static int elsewhere(const char *path)
 		return 0;
 	for (;;) {
 		for (i = 0; *path && *path != '/' && i < t->roots; i++)
-			if (has_component((const char *)t + r[i].off, (const char *)t + r[i].off + r[i].len, path))
+			if (r[i].flags & ZONE_UNSEEN &&
+			    has_component((const char *)t + r[i].off, (const char *)t + r[i].off + r[i].len, path))
 				return 1;
 		while (*path && *path != '/')
 			path++;
