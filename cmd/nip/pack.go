@@ -18,7 +18,8 @@ func newPackCommand(a *app) *cobra.Command {
 		Short: "Make a package from a recipe and a directory of files",
 		Long: `Pack reads a recipe (KDL) and the directory of files beside it, "files" unless the
 recipe names another, and writes a signed package. The same files, recipe and key
-give the same bytes.`,
+give the same bytes. Loaders, C libraries and static programs are changed in the package
+so that cells can keep their path calls to themselves; the files stay as they are.`,
 		Example: `  nip pack ./hello/recipe.kdl -o hello.npk
 
   # the smallest recipe:
@@ -58,6 +59,8 @@ func (a *app) pack(dir string, r *npk.Recipe, o npk.PackOptions, output string) 
 	}
 	p := a.progress()
 	o.Progress = func(done, total int64) { p.update("pack "+r.Name, done, total) }
+	var notes []string
+	o.Note = func(text string) { notes = append(notes, text) }
 	var m *npk.Manifest
 	err = writeFile(output, func(f *os.File) (err error) {
 		if m, err = npk.Pack(f, dir, r, o); err != nil {
@@ -68,6 +71,9 @@ func (a *app) pack(dir string, r *npk.Recipe, o npk.PackOptions, output string) 
 	p.done()
 	if err != nil {
 		return err
+	}
+	for _, n := range notes {
+		a.say("note: %s", printable(n))
 	}
 	fi, err := os.Stat(output)
 	if err != nil {

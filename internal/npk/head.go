@@ -195,6 +195,9 @@ func (h *Head) check() error {
 	if err := h.index.checkCommands(h.Manifest.Commands); err != nil {
 		return corrupt("%w", err)
 	}
+	if err := h.index.checkNative(h.Manifest.Native); err != nil {
+		return corrupt("%w", err)
+	}
 	return nil
 }
 

@@ -217,6 +217,9 @@ func TestForged(t *testing.T) {
 	}{
 		{"nothing in it", forged{}, nil, ""},
 		{"well made", forged{entries: []Entry{file}}, nil, ""},
+		{"native that is there", forged{entries: []Entry{file}, recipe: &Recipe{Name: "a", Version: "1", Title: "a", Arch: "all", Native: []Native{{"x", true, false}}}}, nil, ""},
+		{"native that is not there", forged{entries: []Entry{file}, recipe: &Recipe{Name: "a", Version: "1", Title: "a", Arch: "all", Native: []Native{{"y", true, false}}}},
+			ErrCorrupt, "native: y is no file of the package"},
 		{"name ..", forged{tree: node(1, item("..", emptyFile...))}, ErrCorrupt, `".." is no file name`},
 		{"name .", forged{tree: node(1, item(".", emptyFile...))}, ErrCorrupt, `"." is no file name`},
 		{"no name", forged{tree: node(1, item("", emptyFile...))}, ErrCorrupt, `"" is no file name`},

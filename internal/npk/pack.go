@@ -25,6 +25,9 @@ type PackOptions struct {
 	// Progress, if not nil, is told how much of the work is done, in bytes that
 	// only have a meaning relative to total. It is called from Pack's goroutine.
 	Progress func(done, total int64)
+	// Note, if not nil, is told what a person should know, a sentence each, from
+	// Pack's goroutine.
+	Note func(string)
 }
 
 // Pack writes the package of the staging directory dir, described by r, to w and
@@ -36,6 +39,11 @@ type PackOptions struct {
 // An ELF file with an interpreter field (elfimage.InterpField) must have the path
 // of its loader in the package there; it is packed with the field zeroed. An
 // executable with any other PT_INTERP is refused. What r.Exclude fits is left out.
+//
+// Loaders, C libraries and static programs get what native views need
+// (native.Equip), in the package, not in the directory; the manifest says which
+// have what. Libraries and other ELF files that nothing can execute lose the
+// execute bit.
 //
 // An error may leave part of a package written to w.
 func Pack(w io.Writer, dir string, r *Recipe, opt PackOptions) (*Manifest, error) {
@@ -50,9 +58,12 @@ func Pack(w io.Writer, dir string, r *Recipe, opt PackOptions) (*Manifest, error
 	if err != nil {
 		return nil, fmt.Errorf("pack %s: %w", dir, err)
 	}
-	defer s.root.Close() // was only read
+	defer s.close()
 	s.progress = opt.Progress
 	if err := s.read(); err != nil {
+		return nil, fmt.Errorf("pack %s: %w", dir, err)
+	}
+	if err := s.equip(opt.Note); err != nil {
 		return nil, fmt.Errorf("pack %s: %w", dir, err)
 	}
 	if err := s.settle(m); err != nil {
@@ -80,6 +91,9 @@ func newManifest(r *Recipe) (*Manifest, error) {
 	}
 	if err := m.Recipe.Check(); err != nil {
 		return nil, err
+	}
+	if len(m.Native) > 0 {
+		return nil, fmt.Errorf("recipe %q: native: packing finds out and says so by itself; take these lines out", m.Name)
 	}
 	m.Dir, m.Exclude = "", nil
 	return m, nil

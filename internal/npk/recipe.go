@@ -35,6 +35,7 @@ type Recipe struct {
 	Bus      []string
 	Budget   capability.Budget
 	Env      []EnvVar
+	Native   []Native // what packing has put into files, sorted by Path. Only in a manifest
 	Dir      string   // directory of the files, relative to the recipe; empty: DefaultFiles. Not in a manifest
 	Exclude  []string // patterns of what Pack leaves out of Dir, see ParseRecipe. Not in a manifest
 }
@@ -63,6 +64,13 @@ type Command struct {
 // EnvVar is set for every command. In Value, {prefix} stands for the package's
 // directory in the view, {view} for the view, {home} and {tmp} for the cell's.
 type EnvVar struct{ Name, Value string }
+
+// Native says what a file has for native views: the shim, by way of which it
+// makes its path calls, the stub, with which it begins, or both.
+type Native struct {
+	Path       string
+	Shim, Stub bool
+}
 
 // Manifest is the signed head of a package.
 type Manifest struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -18,6 +19,7 @@ const (
 	maxText    = 1024 // bytes of a summary, source, argument or value
 	maxList    = 1024 // commands, dependencies, unveils …
 	maxPathLen = 2048 // bytes of a path in a package
+	maxNative  = 8192 // files with something for native views: a name each for the programs of busybox and more
 )
 
 // Check reports what is wrong with a recipe, however it came to be: all that
@@ -43,6 +45,7 @@ func (r *Recipe) Check() error {
 		{"command", checkCommands(r.Commands)},
 		{"unveil", checkUnveils(r.Unveil)},
 		{"env", checkEnvs(r.Env)},
+		{"native", checkNatives(r.Native)},
 	}
 	for _, c := range checks {
 		if c.err != nil {
@@ -285,14 +288,35 @@ func checkEnvs(list []EnvVar) error {
 	return checkAll(list, checkEnv, func(e EnvVar) string { return e.Name })
 }
 
+func checkNative(n Native) error {
+	if err := checkPath(n.Path); err != nil {
+		return err
+	}
+	if !n.Shim && !n.Stub {
+		return fmt.Errorf("%s: has nothing", n.Path)
+	}
+	return nil
+}
+
+func checkNatives(list []Native) error {
+	if !slices.IsSortedFunc(list, func(a, b Native) int { return strings.Compare(a.Path, b.Path) }) {
+		return errors.New("is not sorted")
+	}
+	return checkAllUpTo(maxNative, list, checkNative, func(n Native) string { return n.Path })
+}
+
 func checkList(list []string, check func(string) error) error {
 	return checkAll(list, check, func(s string) string { return s })
 }
 
 // checkAll checks each item, their number and that no key comes twice.
 func checkAll[T any](list []T, check func(T) error, key func(T) string) error {
-	if len(list) > maxList {
-		return fmt.Errorf("%d given, more than %d", len(list), maxList)
+	return checkAllUpTo(maxList, list, check, key)
+}
+
+func checkAllUpTo[T any](limit int, list []T, check func(T) error, key func(T) string) error {
+	if len(list) > limit {
+		return fmt.Errorf("%d given, more than %d", len(list), limit)
 	}
 	seen := make(map[string]bool, len(list))
 	for _, item := range list {

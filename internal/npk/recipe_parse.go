@@ -26,6 +26,7 @@ import (
 //	    env "HELLO_DATA" "{prefix}/share/hello"
 //	    files "files"                   // directory of the files, relative to the recipe
 //	    exclude "*.o" "share/doc"       // a pattern without slash fits at any depth
+//	    native "lib/ld.so" "shim" "stub" // what packing put into a file; in packages only
 //	}
 //
 // Anything else, and anything twice, is an error. Braces in a value of env other
@@ -112,6 +113,8 @@ func (p *recipeParser) node(n *kdl.Node) error {
 		return p.unveil(n)
 	case "env":
 		return p.env(n)
+	case "native":
+		return p.native(n)
 	case "depends":
 		return p.list(n, &p.r.Depends, checkDependency(p.r.Name))
 	case "exclude":
@@ -295,6 +298,25 @@ func (p *recipeParser) env(n *kdl.Node) error {
 	}
 	p.r.Env = append(p.r.Env, e)
 	return p.once(n.Args[0].Pos, "env", e.Name)
+}
+
+func (p *recipeParser) native(n *kdl.Node) error {
+	if err := p.shape(n, shape{min: 2, max: 3}); err != nil {
+		return err
+	}
+	f := Native{Path: n.Args[0].Text}
+	if err := checkPath(f.Path); err != nil {
+		return p.fail(n.Args[0].Pos, "%v", err)
+	}
+	for _, a := range n.Args[1:] {
+		has := map[string]*bool{"shim": &f.Shim, "stub": &f.Stub}[a.Text]
+		if has == nil || *has {
+			return p.fail(a.Pos, `native wants "shim", "stub" or both, not %q`, a.Text)
+		}
+		*has = true
+	}
+	p.r.Native = append(p.r.Native, f)
+	return p.once(n.Args[0].Pos, "native", f.Path)
 }
 
 func (p *recipeParser) pledge(n *kdl.Node) error {

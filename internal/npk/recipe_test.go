@@ -35,6 +35,8 @@ const full = `package "firefox" version="120.0~b1+deb_2-1" {
     budget spectrum="matter" memory="2G" fibers=256 cpu="50%" disk="1000" io="20M/s"
     env "MOZ_HOME" "{prefix}/lib"
     env "EMPTY" ""
+    native "bin/firefox" "stub"
+    native "lib/ld.so" "shim" "stub"
     files "build/out"
     exclude "*.o" "share/doc/*"
 }
@@ -61,6 +63,7 @@ func TestParseRecipe(t *testing.T) {
 		Bus:    []string{"hud", "open-file"},
 		Budget: capability.Budget{Spectrum: "matter", Memory: 2 << 30, Fibers: 256, CPU: 50, Disk: 1000, IO: 20 << 20},
 		Env:    []EnvVar{{"MOZ_HOME", "{prefix}/lib"}, {"EMPTY", ""}},
+		Native: []Native{{"bin/firefox", false, true}, {"lib/ld.so", true, true}},
 		Dir:    "build/out", Exclude: []string{"*.o", "share/doc/*"},
 	}
 	if !reflect.DeepEqual(r, want) {
@@ -108,6 +111,12 @@ func TestParseRecipeRefuses(t *testing.T) {
 		{"title that hides", `title ".a"`, `r.kdl:2:7: ".a" is no title`},
 		{"title with space", `title "a b"`, `r.kdl:2:7: "a b" is no title`},
 		{"architecture", `arch "x86"`, `r.kdl:2:6: "x86" is no architecture`},
+		{"native without words", `native "a"`, "r.kdl:2:1: native wants 2 arguments, has 1"},
+		{"native word", `native "a" "shim" "stubs"`, `r.kdl:2:19: native wants "shim", "stub" or both, not "stubs"`},
+		{"native word twice", `native "a" "shim" "shim"`, `r.kdl:2:19: native wants "shim", "stub" or both, not "shim"`},
+		{"native path", `native "/a" "shim"`, `r.kdl:2:8: path "/a" is absolute`},
+		{"native twice", "native \"a\" \"shim\"\nnative \"a\" \"stub\"", `r.kdl:3:8: native "a" given twice, first in line 2`},
+		{"native unsorted", "native \"b\" \"shim\"\nnative \"a\" \"stub\"", `r.kdl:1:1: recipe "a": native: is not sorted`},
 		{"dependency", `depends "b" "C"`, `r.kdl:2:13: "C" is no package name`},
 		{"dependency twice", "depends \"b\"\ndepends \"b\"", `r.kdl:3:9: depends "b" given twice, first in line 2`},
 		{"own dependency", `depends "a"`, `r.kdl:2:9: "a" depends on itself`},

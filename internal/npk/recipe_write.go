@@ -37,10 +37,23 @@ func (r *Recipe) KDL() []byte {
 	for _, e := range r.Env {
 		w.line("env", e.Name, e.Value)
 	}
+	for _, n := range r.Native {
+		w.line("native", append([]string{n.Path}, n.words()...)...)
+	}
 	w.text("files", r.Dir)
 	w.line("exclude", r.Exclude...)
 	w.WriteString("}\n")
 	return w.Bytes()
+}
+
+func (n Native) words() (words []string) {
+	if n.Shim {
+		words = append(words, "shim")
+	}
+	if n.Stub {
+		words = append(words, "stub")
+	}
+	return words
 }
 
 // recipeWriter writes nodes of the package's block.

@@ -140,3 +140,14 @@ func (t *tree) checkCommands(commands []Command) error {
 	}
 	return nil
 }
+
+// checkNative makes sure that what has something for native views is there.
+func (t *tree) checkNative(list []Native) error {
+	for _, n := range list {
+		i, ok := t.byPath[n.Path]
+		if !ok || t.entries[i].Kind != File {
+			return fmt.Errorf("native: %s is no file of the package", n.Path)
+		}
+	}
+	return nil
+}

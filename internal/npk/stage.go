@@ -24,6 +24,8 @@ type stage struct {
 	exclude []string
 	entries []Entry // files without Chunks and CID until read
 	facts   []fact  // of each entry
+	put     *altered
+	native  []Native
 
 	done, total int64
 	progress    func(done, total int64)
@@ -34,6 +36,8 @@ type fact struct {
 	field   int64  // offset of the interpreter field, -1: none
 	loader  string // what the field holds
 	machine uint16 // e_machine of an ELF program or library, else 0
+	kind    uint16 // e_type of an ELF file, else 0
+	interp  bool   // it has a PT_INTERP
 }
 
 // openStage lists a staging directory and checks its names, kinds and symlinks.
@@ -174,17 +178,23 @@ func (s *stage) advance(n int64) {
 	}
 }
 
-// stagedFile is an open file of the staging directory, in which the interpreter
-// field reads as zeroes.
+// stagedFile is an open file of the staging directory, or what packing has made
+// of it, in which the interpreter field reads as zeroes.
 type stagedFile struct {
-	*os.File
+	io.ReaderAt
+	close func() error
 	entry int
 	field int64
 }
 
+func (f *stagedFile) Close() { f.close() } // was only read
+
 // open opens the file of entry i, which must still be the kind of file that was
 // listed. Nothing that replaced it can make the open hang.
 func (s *stage) open(i int) (*stagedFile, error) {
+	if r := s.put.of(i); r != nil {
+		return &stagedFile{r, func() error { return nil }, i, s.facts[i].field}, nil
+	}
 	e := &s.entries[i]
 	f, err := s.root.OpenFile(e.Path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -198,12 +208,12 @@ func (s *stage) open(i int) (*stagedFile, error) {
 		f.Close() // was only read
 		return nil, err
 	}
-	return &stagedFile{f, i, s.facts[i].field}, nil
+	return &stagedFile{f, f.Close, i, s.facts[i].field}, nil
 }
 
 // ReadAt reads len(p) bytes, all of them or an error.
 func (f *stagedFile) ReadAt(p []byte, off int64) (int, error) {
-	n, err := f.File.ReadAt(p, off)
+	n, err := f.ReaderAt.ReadAt(p, off)
 	if n == len(p) {
 		err = nil
 	}
@@ -245,11 +255,16 @@ func (s *stage) read() error {
 	}
 	return inOrder(len(files), hash, func(n int, h hashed) error {
 		i := files[n]
-		s.facts[i] = h.fact
-		s.entries[i].CID, s.entries[i].Chunks = h.cid, h.chunks
-		s.advance(s.entries[i].Size)
+		s.take(i, h)
 		return nil
 	})
+}
+
+// take notes what reading the file of entry i gave.
+func (s *stage) take(i int, h hashed) {
+	s.facts[i] = h.fact
+	s.entries[i].CID, s.entries[i].Chunks = h.cid, h.chunks
+	s.advance(s.entries[i].Size)
 }
 
 // hash reads the file of entry i. buf holds two chunks.
@@ -265,7 +280,7 @@ func (s *stage) hash(i int, buf []byte) (hashed, error) {
 		return h, err
 	}
 	defer f.Close() // was only read
-	if h.fact, err = inspect(f.File, e, buf); err != nil {
+	if h.fact, err = inspect(f.ReaderAt, e, buf); err != nil {
 		return h, fmt.Errorf("%s: %w", e.Path, err)
 	}
 	f.field = h.fact.field
@@ -310,6 +325,7 @@ func cut(r io.ReaderAt, size int64, buf []byte) (cid.CID, []Chunk, error) {
 
 // settle does what needs all files: loaders, commands and the architecture.
 func (s *stage) settle(m *Manifest) error {
+	m.Native = s.native
 	t := newTree(s.entries)
 	for i := range s.entries {
 		e, name := &s.entries[i], s.facts[i].loader

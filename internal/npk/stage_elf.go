@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"nipcells/internal/elfimage"
 )
 
 // inspect looks at the start of a file for what the kernel would do with it.
-func inspect(f *os.File, e *Entry, buf []byte) (fact, error) {
+func inspect(f io.ReaderAt, e *Entry, buf []byte) (fact, error) {
 	none := fact{field: -1}
 	head := buf[:min(e.Size, elfimage.HeaderPeek)]
 	if n, err := f.ReadAt(head[:min(4, len(head))], 0); n < 4 || string(head[:4]) != "\x7fELF" {
@@ -28,9 +27,10 @@ func inspect(f *os.File, e *Entry, buf []byte) (fact, error) {
 }
 
 // inspectELF is inspect for a file that begins like an ELF file.
-func inspectELF(f *os.File, e *Entry, head []byte) (fact, error) {
+func inspectELF(f io.ReaderAt, e *Entry, head []byte) (fact, error) {
 	out := fact{field: -1}
 	kind, machine, interp := sniffELF(f, head)
+	out.kind, out.interp = kind, interp
 	if kind == elfExec || kind == elfDyn {
 		out.machine = machine
 	}

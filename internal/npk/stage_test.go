@@ -112,7 +112,7 @@ func TestFieldAcrossChunks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &stagedFile{f, 0, off}
+		s := &stagedFile{f, f.Close, 0, off}
 		want := bytes.Clone(content)
 		clear(want[off:min(off+256, 8192)])
 		for from := int64(0); from < 8192; from += 37 {
