@@ -111,6 +111,7 @@ func elf(n int, interp string) string {
 	le.PutUint16(b[16:], 3)
 	le.PutUint16(b[18:], 62)
 	le.PutUint32(b[20:], 1)
+	le.PutUint64(b[24:], 1024) // an entry: it is no library
 	le.PutUint64(b[32:], 64)
 	le.PutUint16(b[52:], 64)
 	le.PutUint16(b[54:], 56)

@@ -28,6 +28,9 @@ const (
 // (libpthread until 2.33).
 var cLibraries = [...]string{"libc.so.6", "libpthread.so.0"}
 
+// IsCLibrary reports whether a library of that name is to have the shim.
+func IsCLibrary(name string) bool { return slices.Contains(cLibraries[:], path.Base(name)) }
+
 // loaders are what the names of loaders begin with, for those that no program of
 // the package names. musl's loader is its C library.
 var loaders = [...]string{"ld-linux", "ld-musl", "ld.so", "ld64.so"}
@@ -49,7 +52,7 @@ func Classify(name string, m *elfimage.Image, exec, named bool) Kind {
 	switch {
 	case named, alone && m.Dynamic() && (prefixed || base == "libc.so"):
 		return Loader
-	case slices.Contains(cLibraries[:], base):
+	case IsCLibrary(base):
 		return CLibrary
 	case !exec || m.HasInterp():
 		return Plain
