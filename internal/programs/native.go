@@ -120,10 +120,24 @@ func (c *nativeCheck) file(p *Installed, e *npk.Entry, calls bool) error {
 				return
 			}
 		}
-		if calls && !native.ShimmedFile(f, size) {
+		if calls && !native.ShimmedFile(f, size) && (e.Exec || asks(f, size)) {
 			c.asking = append(c.asking, e.Path)
 		}
 	})
+}
+
+// asks reads a library, which is not large, and reports whether it makes path
+// calls.
+func asks(f io.ReaderAt, size int64) bool {
+	const most = 64 << 20
+	if size > most {
+		return true
+	}
+	b := make([]byte, size)
+	if n, _ := f.ReadAt(b, 0); n < len(b) {
+		return true
+	}
+	return native.Asks(b)
 }
 
 func readFile(path string, read func(f io.ReaderAt, size int64)) error {

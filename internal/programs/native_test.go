@@ -58,6 +58,19 @@ func static(t *testing.T) string {
 	return readHost(t, out)
 }
 
+// library compiles a library that makes no calls of its own, as glibc's
+// libpthread is now.
+func library(t *testing.T) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "out")
+	cmd := exec.Command("gcc", "-shared", "-fPIC", "-Wl,-soname,libpthread.so.0", "-x", "c", "-o", out, "-")
+	cmd.Stdin = strings.NewReader("int f(void) { return 0; }\n")
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v: %s", err, msg)
+	}
+	return readHost(t, out)
+}
+
 // TestNative: what is said of packages comes from their bytes.
 func TestNative(t *testing.T) {
 	with := func(files ...string) pkg {
@@ -77,6 +90,7 @@ func TestNative(t *testing.T) {
 		"and one of Go":         {with("x:bin/go", readHost(t, "/proc/self/exe")), NativePartly, "bin/go: without shim"},
 		"and one that is left":  {with("x:bin/p", payload, "x:bin/go", readHost(t, "/proc/self/exe")), NativeNo, "bin/p has no stub of this version"},
 		"an odd C library":      {with("lib/libpthread.so.0", "\x7fELF"), NativePartly, "lib/libpthread.so.0: without shim"},
+		"one that is empty":     {with("lib/libpthread.so.0", library(t)), NativeYes, ""},
 		"no executables at all": {pkg{name: "data", version: "1", title: "data", files: map[string]string{"share/x": "x"}}, NativeYes, ""},
 	} {
 		root := testRoot(t)
