@@ -118,6 +118,25 @@ func TestEveryPathCall(t *testing.T) {
 	}
 }
 
+// TestAnyCall: what syscall(2) is given is a path call by way of the shim if it is
+// one, and else reaches the kernel as it is.
+func TestAnyCall(t *testing.T) {
+	tr := tree(t, nil, nil, compile(t, "anycall"))
+	want, r := run(t, tr, scratch.AsIs, "/usr/bin/anycall")
+	if r.Exit != 0 || !strings.Contains(want, "registers 1 1 1\n") || !strings.Contains(want, "mmap second") {
+		t.Fatalf("exit %d: %s", r.Exit, want)
+	}
+	got, r := run(t, tr, scratch.Counted, "/usr/bin/anycall")
+	if r.Exit != 0 || got != want {
+		t.Errorf("exit %d:\n%s\nas it is:\n%s", r.Exit, got, want)
+	}
+	for _, nr := range []uint32{unix.SYS_OPENAT, unix.SYS_STATX, sysNewfstatat, unix.SYS_FACCESSAT2, unix.SYS_READLINKAT, unix.SYS_CHDIR} {
+		if r.By[nr] < 4 {
+			t.Errorf("%s is native %d times", pathCall(nr), r.By[nr])
+		}
+	}
+}
+
 // pathCall returns the name of a path call.
 func pathCall(nr uint32) string {
 	names := map[uint32]string{unix.SYS_GETCWD: "getcwd", unix.SYS_OPENAT: "openat", unix.SYS_OPENAT2: "openat2", unix.SYS_EXECVE: "execve",

@@ -26,10 +26,13 @@ import (
 // change anything in it.
 var ErrUnproven = errors.New("code cannot be proven")
 
+// AnyCall is the name of a call whose number is known at run time only.
+const AnyCall = "any"
+
 // Site is a system call instruction that makes a path call.
 type Site struct {
 	Addr  uint64 // of the instruction
-	Call  string // name of the call
+	Call  string // name of the call, or AnyCall
 	Taken bool   // it now goes to the shim
 	Why   string // it was not taken
 }
@@ -38,8 +41,8 @@ type Site struct {
 type Rewriting struct {
 	Sites []Site // in order of addresses
 	// Unknown is how many system call instructions have a number that is not a
-	// constant in their own basic block (syscall(2) itself, cancellation): they
-	// go to the kernel as they are, and if they name a path, to the supervisor.
+	// constant in their own basic block and cannot be taken as AnyCall either:
+	// they go to the kernel as they are, and if they name a path, to the supervisor.
 	Unknown int
 }
 
@@ -75,6 +78,23 @@ type patch struct {
 	from  uint64 // address of the first byte replaced
 	moved []byte // instructions that go to the trampoline
 	size  int    // bytes replaced, the system call's own included
+	any   bool   // the trampoline looks at the number: what is no path call it makes itself
+}
+
+// pathCall is a call that the shim makes.
+type pathCall struct {
+	nr   uint32
+	name string
+}
+
+// nameOf returns the name of a path call, or "".
+func nameOf(list []pathCall, nr uint32) string {
+	for _, c := range list {
+		if c.nr == nr {
+			return c.name
+		}
+	}
+	return ""
 }
 
 // machine is what differs between processors.
