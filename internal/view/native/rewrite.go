@@ -164,8 +164,8 @@ func load(image []byte) (*program, machine, error) {
 	return p, how, nil
 }
 
-// Rewrite makes the path calls of a C library or loader go to the shim, which
-// it adds. A site is taken only where it is proven that its number is the
+// Rewrite makes the path calls of a C library, a loader or a static program of
+// the GNU C library go to the shim, which it adds. A site is taken only where it is proven that its number is the
 // call's and that nothing jumps into the bytes that are replaced; the others are
 // listed. It is deterministic; an image that has nothing to take, its own
 // result among them, is returned as it is. Images that elfimage refuses to edit
@@ -177,6 +177,9 @@ func Rewrite(image []byte) ([]byte, *Rewriting, error) {
 	}
 	if p.ours != 0 {
 		return image, &Rewriting{}, nil
+	}
+	if err := p.ordinary(); err != nil {
+		return nil, nil, fmt.Errorf("rewrite: %w", err)
 	}
 	sites, patches, unknown, err := how.sites(p)
 	if err != nil {
@@ -270,7 +273,8 @@ func (p *program) parts() ([]part, error) {
 }
 
 // functions returns the addresses at which the unwinder knows a function to
-// begin (.eh_frame_hdr's table, in the one form that linkers write).
+// begin (.eh_frame_hdr's table, in the one form that linkers write, else
+// .eh_frame).
 func (p *program) functions() []uint64 {
 	const tableForm = 0x3b031b01 // version 1, then pc-relative, udata4, and datarel sdata4
 	var list []uint64
@@ -286,6 +290,9 @@ func (p *program) functions() []uint64 {
 		for b = b[12:]; n > 0 && len(b) >= 8; n, b = n-1, b[8:] {
 			list = append(list, s.Vaddr+uint64(int64(int32(binary.LittleEndian.Uint32(b)))))
 		}
+	}
+	if list == nil {
+		return p.framed()
 	}
 	return list
 }

@@ -110,10 +110,21 @@ func (c *x86Code) sweepPart(p *program, s part) error {
 			case x86asm.Rel:
 				c.targets[at+uint64(n)+uint64(int64(a))] = origin{"the instruction", at}
 			case x86asm.Mem:
+				to := uint64(a.Disp)
 				if a.Base == x86asm.RIP {
-					if err := c.reference(p, at+uint64(n)+uint64(a.Disp), at); err != nil {
-						return err
-					}
+					to += at + uint64(n)
+				} else if !p.image.FixedAddress() {
+					continue
+				}
+				if err := c.reference(p, to, at); err != nil {
+					return err
+				}
+			case x86asm.Imm:
+				if !p.image.FixedAddress() { // else it may be an address
+					continue
+				}
+				if err := c.reference(p, uint64(a), at); err != nil {
+					return err
 				}
 			}
 		}
