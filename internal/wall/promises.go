@@ -124,6 +124,9 @@ func refusals() []row {
 		{"ioctl", all(kept(0), oneOf(1, fioclex, fionclex)), Errno(0)},
 		{"dup2 dup3", all(kept(1)), Errno(ebadf)},
 		{"close_range", all(within(0, []span{{0, zone.FD}}), within(1, []span{{zone.PackageFD, ^uint32(0)}})), Errno(eperm)},
+		// Sealed memory can still be kept from children, who would then have room
+		// for a zone of their own.
+		{"madvise", all(is(2, unix.MADV_DONTFORK)), Errno(einval)},
 		// Typing into the terminal, its console and line disciplines.
 		{"ioctl", all(oneOf(1, unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCCONS, unix.TIOCSETD)), Errno(eperm)},
 	}

@@ -59,6 +59,10 @@ func TestVerdicts(t *testing.T) {
 		{io, "tgkill", [6]uint64{1, 1, 9}, Allow},
 		{io, "pidfd_send_signal", [6]uint64{3, 9}, Fault},
 		{all, "pidfd_getfd", [6]uint64{3, 1}, e(unix.EPERM)},
+		{all, "madvise", [6]uint64{0x10000, 0x10000, unix.MADV_DONTFORK}, e(unix.EINVAL)},
+		{all, "madvise", [6]uint64{0x7f0000000000, 4096, junk | unix.MADV_DONTFORK}, e(unix.EINVAL)},
+		{io, "madvise", [6]uint64{0x7f0000000000, 4096, unix.MADV_DONTNEED}, Allow},
+		{all, "process_madvise", [6]uint64{}, e(unix.EPERM)},
 		// What belongs to others, and the mark.
 		{io, "prlimit64", [6]uint64{self, unix.RLIMIT_NOFILE, 0x1000, 0}, Allow},
 		{io, "prlimit64", [6]uint64{7, unix.RLIMIT_NOFILE, 0, 0x1000}, e(unix.EPERM)},

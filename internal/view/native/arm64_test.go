@@ -66,13 +66,21 @@ func TestARM64Keep(t *testing.T) {
 // says. Where memory cannot be sealed it would not get there: its call is made
 // another one, that works.
 func TestARM64KeptDirectory(t *testing.T) {
+	word := func(w uint32) string { return string(binary.LittleEndian.AppendUint32(nil, w)) }
 	movX8 := func(nr uint32) []byte { return binary.LittleEndian.AppendUint32(nil, 0xd2800008|nr<<5) }
 	const mseal, schedYield = 462, 124
 	root := emulated(t, true, func(loader []byte) []byte {
 		if bytes.Count(loader, movX8(mseal)) != 1 {
 			t.Fatal("mseal is not in the loader once")
 		}
-		return bytes.Replace(loader, movX8(mseal), movX8(schedYield), 1)
+		loader = bytes.Replace(loader, movX8(mseal), movX8(schedYield), 1)
+		// What finds out about that, too: the branch behind cmn x0, #1.
+		stub := bytes.Index(loader, movX8(schedYield))
+		at := stub + bytes.Index(loader[stub:], []byte(word(0xb100041f)))
+		if at < stub || at > stub+64 || loader[at+7] != 0x54 {
+			t.Fatal("the loader does not look whether its zone is sealed")
+		}
+		return append(append(loader[:at+4:at+4], word(0xd503201f)...), loader[at+8:]...) // nop
 	})
 	all := []zone.Root{{Prefix: "/", FD: zone.Ask}}
 	kept := func(fn func()) {

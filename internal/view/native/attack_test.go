@@ -44,7 +44,7 @@ func TestAttacks(t *testing.T) {
 					t.Error(strings.TrimSpace(line))
 				}
 			}
-			if r.Exit != 0 || attempts < 110 || controls < 9 {
+			if r.Exit != 0 || attempts < 126 || controls < 10 {
 				t.Errorf("exit %d, %d attempts, %d controls", r.Exit, attempts, controls)
 			}
 		})

@@ -7,16 +7,21 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include "slot.h"
@@ -25,6 +30,9 @@
 #define VIEW 41
 #define WORK 44
 #define ZONE ((char *)ZONE_ADDR)
+#ifndef SYS_mseal
+#define SYS_mseal 462
+#endif
 
 struct how {
 	unsigned long flags, mode, resolve;
@@ -143,6 +151,91 @@ static void memory(void)
 	tell("anything of this changed it", changed());
 }
 
+/* forge reports whether a page of the caller's own at the zone's place serves as a slot. */
+static int forge(void)
+{
+	char *page = mmap(ZONE, ZONE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	struct how *own = (struct how *)page;
+
+	if (page != ZONE)
+		return 0;
+	own->flags = O_RDONLY;
+	return openat2(VIEW, "../hidden", ZONE_ADDR, ZONE_HOW_SIZE) >= 0 || errno != ENOSYS;
+}
+
+/* child_of forks, has the child try something, and reports whether it worked. */
+static int child_of(int (*try)(void))
+{
+	int status = 1;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(try());
+	return waitpid(pid, &status, 0) != pid || status != 0;
+}
+
+static int unmap(void)
+{
+	return munmap(ZONE, ZONE_SIZE) == 0 || mprotect(ZONE, ZONE_SIZE, PROT_READ | PROT_WRITE) == 0;
+}
+
+static int write_to_parent(void)
+{
+	pid_t parent = getppid();
+	long word = 0x4141414141414141;
+
+	return ptrace(PTRACE_ATTACH, parent, 0, 0) == 0 && waitpid(parent, 0, __WALL) == parent &&
+	       ptrace(PTRACE_POKEDATA, parent, ZONE, word) == 0;
+}
+
+/* forks: what a child gets of the zone. */
+static void forks(void)
+{
+	static const int advice[] = { MADV_DONTFORK, MADV_WIPEONFORK };
+	struct iovec all = { ZONE, ZONE_SIZE };
+	void *other = mmap(0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char what[64];
+	unsigned i;
+
+	tell("munmap in a child", child_of(unmap));
+	tell("writing to it by ptrace", child_of(write_to_parent) || changed());
+	for (i = 0; i < sizeof(advice) / sizeof(*advice); i++) {
+		snprintf(what, sizeof(what), "advice %d and fork", advice[i]);
+		raw(SYS_madvise, ZONE, ZONE_SIZE, advice[i]);
+		raw(SYS_madvise, ZONE, ZONE_SIZE, 1L << 32 | advice[i]);
+		raw(SYS_madvise, ZONE, 4096, advice[i]);
+		tell(what, child_of(forge) || child_of(changed));
+		raw(SYS_madvise, ZONE, ZONE_SIZE, MADV_DOFORK);
+	}
+	i = (unsigned)raw(SYS_pidfd_open, getpid());
+	raw(SYS_process_madvise, i, &all, 1, MADV_DONTFORK);
+	raw(SYS_process_madvise, -10000 /* itself, from Linux 6.14 on */, &all, 1, MADV_DONTFORK);
+	tell("advice to itself and fork", child_of(forge) || child_of(changed));
+	close((int)i);
+	control("control: other memory can be kept from children", raw(SYS_madvise, other, 4096, MADV_WIPEONFORK) == 0);
+}
+
+/* copies: the zone mapped once more. */
+static void copies(void)
+{
+	char *copy = mremap(ZONE, 0, ZONE_SIZE, MREMAP_MAYMOVE);
+	int fd = openat(PROC, "self/mem", O_RDWR);
+
+	tell("writing to a copy by mremap", copy != MAP_FAILED && mprotect(copy, ZONE_SIZE, PROT_READ | PROT_WRITE) == 0);
+	tell("the same by /proc/self/mem", copy != MAP_FAILED && (pwrite(fd, "x", 1, (off_t)copy) > 0 || changed()));
+	close(fd);
+	copy = mmap(0, ZONE_SIZE, PROT_READ, MAP_SHARED, ZONE_FD, 0);
+	tell("writing to a copy by mmap", copy != MAP_FAILED && mprotect(copy, ZONE_SIZE, PROT_READ | PROT_WRITE) == 0);
+	copy = mmap(0, ZONE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE, ZONE_FD, 0);
+	if (copy != MAP_FAILED)
+		memset(copy, 0x41, ZONE_SIZE);
+	tell("a private copy changes it", changed());
+	tell("moving a copy onto it", copy != MAP_FAILED && mremap(copy, ZONE_SIZE, ZONE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, ZONE) != MAP_FAILED);
+	tell("pkey_mprotect", raw(SYS_pkey_mprotect, ZONE, ZONE_SIZE, PROT_READ | PROT_WRITE, -1) == 0);
+	tell("madvise populate write", madvise(ZONE, ZONE_SIZE, 23 /* MADV_POPULATE_WRITE */) == 0);
+	tell("anything of this changed it", changed());
+}
+
 static void file(void)
 {
 	tell("pwrite to the zone's file", pwrite(ZONE_FD, "x", 1, 0) > 0);
@@ -202,11 +295,12 @@ static void pointers(void)
 static void descriptors(void)
 {
 	struct stat was, is;
-	int fds[] = { 40 + 1, 43, WORK, ZONE_FD }, wrong = 0, fd = open("/usr/bin", O_RDONLY);
+	int fds[16], wrong = 0, fd = open("/usr/bin", O_RDONLY);
 	unsigned i;
 
 	for (i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
-		fstat(fds[i], &was);
+		fds[i] = 40 + (int)i;
+		wrong |= fstat(fds[i], &was) != 0;
 		close(fds[i]);
 		raw(SYS_close, 1L << 32 | fds[i]);
 		wrong |= dup2(fd, fds[i]) >= 0;
@@ -326,14 +420,71 @@ static void races(void)
 	control("control: both sides of the races were seen", in > 0 && hits > 0);
 }
 
-int main(void)
+/*
+ * faked installs a filter that lets calls do nothing and pretend, and executes
+ * the program again behind it. It returns how that ended.
+ */
+static int faked(const int *calls, int n, int with)
 {
+	struct sock_filter f[16], *p = f;
+	struct sock_fprog prog = { 0, f };
+	int status = 0, i;
+	pid_t pid;
+
+	*p++ = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0);
+	for (i = 0; i < n; i++) {
+		*p++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i], 0, 1);
+		*p++ = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)(i ? with : 0));
+	}
+	*p++ = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	prog.len = (unsigned short)(p - f);
+	pid = fork();
+	if (!pid) {
+		static char *argv[] = { "/usr/bin/attack", "unseal", 0 };
+
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))
+			_exit(77);
+		execv(argv[0], argv);
+		_exit(78);
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+}
+
+/* unseal is what faked executes: it ends with 1 if the zone is not sealed. */
+static int unseal(void)
+{
+	char *p = mmap(ZONE, ZONE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+
+	return p == (char *)ZONE;
+}
+
+/* liars: what a program that is executed inherits must not fool the stub. */
+static void liars(void)
+{
+	static const int calls[] = { SYS_mseal, SYS_mprotect, SYS_munmap, SYS_madvise };
+	int none = faked(calls, 0, 0);
+
+	control("control: without a lie the program runs, sealed", none == 0);
+	tell("a filter that makes mseal a lie", faked(calls, 1, 0) != 125);
+	tell("and that refuses mprotect", faked(calls, 2, EPERM) != 125);
+	tell("and that refuses all else that a seal refuses", faked(calls, 4, EPERM) != 125);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && !strcmp(argv[1], "unseal"))
+		return unseal();
 	memcpy(before, ZONE, ZONE_SIZE);
 	memory();
+	forks();
+	copies();
 	file();
 	pointers();
 	descriptors();
 	escapes();
+	liars();
 	races();
 	return 0;
 }

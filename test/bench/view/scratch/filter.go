@@ -71,6 +71,10 @@ func rules(native, asked uint32) []rule {
 		{unix.SYS_READLINKAT, empty, retAllow, asked},
 		{unix.SYS_EXECVEAT, empty, retAllow, asked},
 		{unix.SYS_FCHDIR, []test{equal(1, zone.FchdirMark), zeroHigh(1)}, retAllow, asked},
+		// A sealed mapping can still be kept from children, who would have room
+		// for one of their own in its place.
+		{unix.SYS_MADVISE, []test{equal(2, unix.MADV_DONTFORK)}, retErrno | uint32(unix.EINVAL), retAllow},
+		{unix.SYS_PROCESS_MADVISE, nil, retErrno | uint32(unix.EPERM), 0},
 		{unix.SYS_DUP3, []test{kept(1)}, retErrno | uint32(unix.EBADF), retAllow},
 		{unix.SYS_FCNTL, []test{kept(0), equal(1, unix.F_SETFD)}, retErrno, retAllow},
 		{unix.SYS_IOCTL, []test{kept(0), equal(1, fioclex)}, retErrno, retAllow},

@@ -2,8 +2,13 @@
  * Runs before a program's first instruction, in the loader or in a static
  * program: maps the zone and seals it. Entered from the kernel: rsp points to
  * argc, rdx is what the program is to get. Both are kept, and nothing below rsp
- * is anybody's. Behind the last instruction stands a jump to the original
+ * is anybody's; other registers mean nothing. Behind the last instruction stands a jump to the original
  * entry. Where it cannot be done, the program ends with 125.
+ *
+ * A seccomp filter that the program inherited may have mseal return 0 without
+ * being made. So the zone is mapped a second time, now in its own place, and
+ * after the seal a third time, by the same instruction with the same arguments:
+ * what let the second through lets the third through, too, and it must fail.
  *
  * If the supervisor keeps the working directory (a program that knows no shim
  * has executed this one), the kernel's becomes the same: the shim's relative
@@ -27,14 +32,28 @@ entry:
 	movabsq	$ZONE_MAGIC, %rcx
 	cmpq	%rcx, ZONE_TABLE
 	jne	fail
+	testl	$ZONE_ASK_ALL, ZONE_TABLE + ZONE_FLAGS
+	jne	go				/* nothing depends on it */
+	xorl	%ebx, %ebx
+	movl	$0x11, %r10d			/* MAP_SHARED | MAP_FIXED */
+again:
+	movl	$9, %eax			/* mmap, the rest as before */
+	syscall
+	testl	%ebx, %ebx
+	jne	sealed
+	cmpq	$ZONE_ADDR, %rax
+	jne	fail
 	movl	$462, %eax			/* mseal */
-	movl	$ZONE_ADDR, %edi
 	movl	$ZONE_SIZE, %esi
 	xorl	%edx, %edx
 	syscall
-	testl	$ZONE_ASK_ALL, ZONE_TABLE + ZONE_FLAGS
-	jne	go				/* sealed or not */
 	testq	%rax, %rax
+	jne	fail
+	movl	$1, %edx			/* PROT_READ */
+	incl	%ebx
+	jmp	again
+sealed:
+	cmpq	$-1, %rax			/* EPERM */
 	jne	fail
 	subq	$16, %rsp
 	movl	$97, %eax			/* getrlimit */

@@ -35,14 +35,28 @@ entry:
 	movk	x12, #(ZONE_MAGIC >> 48 & 0xffff), lsl #48
 	cmp	x11, x12
 	b.ne	2f
-	mov	x8, #462			/* mseal */
+	ldr	w11, [x10, #ZONE_FLAGS]
+	tbnz	w11, #0, 3f			/* ZONE_ASK_ALL: nothing depends on it */
+	mov	x12, #0
+	mov	x3, #0x11			/* MAP_SHARED | MAP_FIXED */
+1:
+	mov	x8, #222			/* mmap, the rest as before */
 	mov	x0, #ZONE_ADDR
-	mov	x1, #ZONE_SIZE
+	svc	#0
+	cbnz	x12, 4f
+	mov	x11, #ZONE_ADDR
+	cmp	x0, x11
+	b.ne	2f
+	mov	x8, #462			/* mseal */
 	mov	x2, #0
 	svc	#0
-	ldr	w11, [x10, #ZONE_FLAGS]
-	tbnz	w11, #0, 3f			/* ZONE_ASK_ALL: sealed or not */
 	cbnz	x0, 2f
+	mov	x2, #1				/* PROT_READ */
+	mov	x12, #1
+	b	1b
+4:
+	cmn	x0, #1				/* EPERM */
+	b.ne	2f
 	sub	sp, sp, #16
 	mov	x8, #163			/* getrlimit */
 	mov	x0, #10				/* RLIMIT_LOCKS */
