@@ -135,7 +135,7 @@ func (a *app) printInfo(p *programs.Installed) error {
 		{"directory", []string{l.Directory}},
 		{"signed with", []string{l.Signer}},
 		{"variant", []string{l.Variant}},
-		{"native", []string{views}},
+		{"native views", []string{views}},
 		{"depends", l.Depends},
 		{"commands", commands},
 		{"pledge", []string{p.Head.Manifest.Pledge.String()}},
