@@ -138,7 +138,7 @@ func (m *Membrane) beginEarly(n *notification, dirfd int32, path string) (way, u
 	case !ok, to.mode != unix.S_IFDIR && (used < len(p.all) || p.slash):
 		return p, unnamed
 	case used == len(p.all):
-		p.named = &to
+		p.named = to
 	default:
 		p.base, p.rest = to.fd, p.restOf(used)
 	}

@@ -26,8 +26,8 @@ type way struct {
 	nested bool   // that rest is not below base proves nothing
 	all    []string
 	slash  bool
-	floor  int    // components of all that are the directory's
-	named  *place // the path is this name itself (see early); nil: not, or not known
+	floor  int   // components of all that are the directory's
+	named  place // the path is this name itself, which is opened already; mode is 0 if not
 }
 
 func newWay(path string) way {
@@ -85,8 +85,11 @@ func (m *Membrane) begin(n *notification, dirfd int32, path string) (way, unix.E
 		return p, 0
 	}
 	d, used := m.names.longest(p.all)
-	if used < len(p.all) && d.mode == unix.S_IFDIR && !d.proc {
+	switch {
+	case used < len(p.all) && d.mode == unix.S_IFDIR && !d.proc:
 		p.base, p.rest, p.nested = d.base(), p.restOf(used), len(d.below) > 0
+	case used == len(p.all) && d.single() && (d.mode == unix.S_IFDIR || !p.slash):
+		p.named = place{d.fd, d.mode}
 	}
 	return p, 0
 }
@@ -149,7 +152,7 @@ func (m *Membrane) find(n *notification, dirfd int32, path string, follow bool) 
 
 func (m *Membrane) findWay(n *notification, p *way, follow bool) (object, unix.Errno) {
 	o := object{fd: -1}
-	if p.named != nil {
+	if p.named.mode != 0 {
 		fd, err := unix.FcntlInt(uintptr(p.named.fd), unix.F_DUPFD_CLOEXEC, 0)
 		o.fd = fd
 		return o, errnoOf(err)
@@ -263,7 +266,7 @@ func (m *Membrane) spot(n *notification, dirfd int32, path string) (spot, unix.E
 		return s, errno
 	}
 	defer p.close()
-	if p.named != nil {
+	if p.named.mode != 0 {
 		fd, err := unix.FcntlInt(uintptr(p.named.fd), unix.F_DUPFD_CLOEXEC, 0)
 		s.fd = fd
 		return s, errnoOf(err)

@@ -201,7 +201,7 @@ func (m *Membrane) openWay(p *way, how unix.OpenHow, umask int) (fd int, atProc 
 				return errnoOf(err)
 			}
 		}
-		if p.named != nil {
+		if p.named.mode != 0 {
 			w.steps = []step{{fd: p.named.fd, mode: p.named.mode, node: new(node)}}
 		} else if errno := w.run(); errno != 0 || w.proc {
 			return errno
