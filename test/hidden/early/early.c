@@ -95,7 +95,7 @@ static long call(void)
 	if (!strcmp(name, "truncate"))
 		return syscall(SYS_truncate, a, 3L);
 	if (!strcmp(name, "chmod"))
-		return syscall(SYS_fchmodat, AT_FDCWD, a, 0600);
+		return syscall(SYS_fchmodat, AT_FDCWD, a, 0700);
 	if (!strcmp(name, "chdir"))
 		return syscall(SYS_chdir, a);
 	if (!strcmp(name, "getcwd"))
