@@ -9,7 +9,7 @@ SOURCES   = $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mo
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build build-arm64 setup demo test test-user lint bench bench-start bench-install bench-view soak docs clean
+.PHONY: build build-arm64 setup demo test test-user lint bench bench-start bench-install bench-view bench-cells soak docs clean
 
 build: bin/nip
 
@@ -45,9 +45,13 @@ bench-start:
 bench-install:
 	test/bench/install.sh
 
-# Path calls and programs with native views against the same without.
-bench-view:
+# Path calls and programs with native views against the same without: in scratch
+# trees, and in real cells.
+bench-view: bench-cells
 	test/bench/view.sh
+
+bench-cells:
+	test/bench/cells.sh
 
 # Long fuzzing of every fuzz target (FUZZTIME each) and the races of the escape battery at length.
 soak:

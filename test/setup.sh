@@ -3,7 +3,8 @@
 # benchmarks and the demo need. What is there already is left alone, so that a
 # second run costs nothing and needs no rights. Needs root or sudo otherwise.
 #
-# usage: test/setup.sh [demo]     demo: only what `make demo` needs
+# usage: test/setup.sh [demo|bench]     demo: only what `make demo` needs
+#                                       bench: also the programs that are timed
 set -eu
 PATH=$PATH:/usr/local/go/bin:/usr/sbin:/sbin
 
@@ -15,6 +16,7 @@ command -v go >/dev/null || die "go is missing: install Go 1.26 or newer in /usr
 # The C programs of the tests are static: gcc and libc6-dev. bubblewrap, runc
 # and hyperfine are the peers and the clock of the benchmarks.
 packages="ca-certificates make git gcc libc6-dev bubblewrap"
+[ "${1-}" != bench ] || packages="$packages binutils nodejs bash tar coreutils python3.11"
 if [ "${1-}" != demo ]; then
 	packages="$packages runc hyperfine strace procps qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3 busybox-static"
 fi

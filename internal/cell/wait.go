@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -38,6 +39,9 @@ func (c *cell) wait() int {
 	return status
 }
 
+// threads is how many threads of a supervisor at work block in the kernel, and one.
+const threads = 4
+
 // young serves the cell on this thread alone until GuardDelay has passed, it
 // needs more, or the program ends: what ends at once pays for no thread.
 func (c *cell) young() (status int, ended bool) {
@@ -67,6 +71,10 @@ func (c *cell) young() (status int, ended bool) {
 // grown serves a cell that lives on: with a listener's thread, a guard, and
 // signals that are forwarded.
 func (c *cell) grown() int {
+	// One each for the threads that block in the kernel: this one, the listener, the
+	// opener, and one more that may run. With fewer processors of the runtime a
+	// thread that comes back may wait for as long as ten milliseconds for one.
+	runtime.GOMAXPROCS(max(threads, runtime.GOMAXPROCS(0)))
 	go c.membrane.Serve()
 	defer c.forwardSignals()()
 	if err := c.state.running(c.child.PID); err != nil {

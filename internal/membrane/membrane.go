@@ -69,7 +69,8 @@ type Membrane struct {
 	pending  *notification // taken by Step, left to Serve
 	waiting  atomic.Int32  // callers that wait for locks
 	pagesize uint64
-	names    *names // nil: the cell sees the host's names
+	names    *names // nil: not needed yet, or the cell sees the host's names
+	early    *early // what is known of them before that
 	cwds     cwds
 }
 
@@ -156,11 +157,14 @@ func (m *Membrane) answer(n *notification) {
 	if m.counted(n) || m.tellExe(n) {
 		return
 	}
-	if !m.openNames() {
-		m.reply(n, 0, unix.EIO)
-		return
-	}
 	value, errno := h(m, n)
+	if errno == unnamed {
+		if !m.openNames() {
+			m.reply(n, 0, unix.EIO)
+			return
+		}
+		value, errno = h(m, n)
+	}
 	if errno == later {
 		return
 	}
@@ -184,12 +188,9 @@ func (m *Membrane) counted(n *notification) bool {
 	return native
 }
 
-// openNames opens what exists for the cell when it is first asked about, with
-// the supervisor's rights. Most short-lived programs never ask.
+// openNames opens all that exists for the cell, with the supervisor's rights, when
+// a call is the first to need it. Most programs have none.
 func (m *Membrane) openNames() bool {
-	if m.config.Hide == nil || m.names != nil {
-		return true
-	}
 	names, err := newNames(m.config.Hide)
 	if err != nil {
 		m.config.OnError(err)
@@ -202,6 +203,9 @@ func (m *Membrane) openNames() bool {
 func (m *Membrane) closeNames() {
 	if m.names != nil {
 		m.names.root.close()
+	}
+	if m.early != nil {
+		m.early.close()
 	}
 }
 

@@ -66,6 +66,9 @@ func (d *node) base() int {
 	return d.fd
 }
 
+// single reports whether the node is the host's and no other name lies below.
+func (d *node) single() bool { return len(d.below) == 0 && !d.proc && d.mode != unix.S_IFLNK }
+
 // hostName says what something on the host is called in the cell.
 type hostName struct {
 	host, cell string

@@ -60,7 +60,6 @@ func (o *opener) start(confine func() error) {
 		unix.Close(o.to[1])
 		return
 	}
-	confined := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
 		o.tid, o.cpu = unix.Gettid(), -1
@@ -68,15 +67,19 @@ func (o *opener) start(confine func() error) {
 		if err == nil {
 			err = confine()
 		}
-		confined <- err
-		for err == nil && hear(o.to[0]) {
+		// A pipe says that it is done, too: a goroutine that a channel wakes is run
+		// by this thread's processor of the runtime, which the next call keeps for
+		// up to ten milliseconds.
+		for o.err = err; tell(o.from[1]) && err == nil && hear(o.to[0]); {
 			o.errno = o.work()
-			tell(o.from[1])
 		}
 		unix.Close(o.to[0])
 		unix.Close(o.from[1])
 	}()
-	if o.err = <-confined; o.err != nil {
+	if !hear(o.from[0]) {
+		o.err = unix.EPERM
+	}
+	if o.err != nil {
 		unix.Close(o.to[1])
 		unix.Close(o.from[0])
 	}

@@ -26,7 +26,21 @@ type way struct {
 	nested bool   // that rest is not below base proves nothing
 	all    []string
 	slash  bool
-	floor  int // components of all that are the directory's
+	floor  int   // components of all that are the directory's
+	named  place // the path is this name itself, which is opened already; mode is 0 if not
+}
+
+func newWay(path string) way {
+	return way{base: -1, all: split(path), slash: path[len(path)-1] == '/' || path == "." || strings.HasSuffix(path, "/.")}
+}
+
+// restOf is the path without its first components.
+func (p *way) restOf(used int) string {
+	rest := strings.Join(p.all[used:], "/")
+	if p.slash {
+		rest += "/"
+	}
+	return rest
 }
 
 func (p *way) close() {
@@ -37,12 +51,13 @@ func (p *way) close() {
 
 // begin finds where a path starts. An absolute one has no use for dirfd.
 func (m *Membrane) begin(n *notification, dirfd int32, path string) (way, unix.Errno) {
-	p := way{base: -1}
 	if path == "" {
-		return p, unix.ENOENT
+		return way{base: -1}, unix.ENOENT
 	}
-	p.all = split(path)
-	p.slash = path[len(path)-1] == '/' || path == "." || strings.HasSuffix(path, "/.")
+	if m.names == nil {
+		return m.beginEarly(n, dirfd, path)
+	}
+	p := newWay(path)
 	if path[0] != '/' {
 		base, errno := m.directory(n, dirfd)
 		if errno != 0 {
@@ -70,11 +85,11 @@ func (m *Membrane) begin(n *notification, dirfd int32, path string) (way, unix.E
 		return p, 0
 	}
 	d, used := m.names.longest(p.all)
-	if used < len(p.all) && d.mode == unix.S_IFDIR && !d.proc {
-		p.base, p.rest, p.nested = d.base(), strings.Join(p.all[used:], "/"), len(d.below) > 0
-		if p.slash {
-			p.rest += "/"
-		}
+	switch {
+	case used < len(p.all) && d.mode == unix.S_IFDIR && !d.proc:
+		p.base, p.rest, p.nested = d.base(), p.restOf(used), len(d.below) > 0
+	case used == len(p.all) && d.single() && (d.mode == unix.S_IFDIR || !p.slash):
+		p.named = place{d.fd, d.mode}
 	}
 	return p, 0
 }
@@ -137,6 +152,11 @@ func (m *Membrane) find(n *notification, dirfd int32, path string, follow bool) 
 
 func (m *Membrane) findWay(n *notification, p *way, follow bool) (object, unix.Errno) {
 	o := object{fd: -1}
+	if p.named.mode != 0 {
+		fd, err := unix.FcntlInt(uintptr(p.named.fd), unix.F_DUPFD_CLOEXEC, 0)
+		o.fd = fd
+		return o, errnoOf(err)
+	}
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: beneath}
 	if !follow {
 		how.Flags |= unix.O_NOFOLLOW
@@ -246,6 +266,11 @@ func (m *Membrane) spot(n *notification, dirfd int32, path string) (spot, unix.E
 		return s, errno
 	}
 	defer p.close()
+	if p.named.mode != 0 {
+		fd, err := unix.FcntlInt(uintptr(p.named.fd), unix.F_DUPFD_CLOEXEC, 0)
+		s.fd = fd
+		return s, errnoOf(err)
+	}
 	w := m.walk(&p)
 	w.follow, w.slash = true, true
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: beneath}

@@ -229,6 +229,9 @@ func (m *Membrane) clearCwd(n *notification) unix.Errno {
 }
 
 func getcwd(m *Membrane, n *notification) (int64, unix.Errno) {
+	if m.names == nil {
+		return 0, unnamed
+	}
 	fd, errno := m.directory(n, unix.AT_FDCWD)
 	if errno != 0 {
 		return 0, unix.ENOENT

@@ -145,6 +145,9 @@ func (m *Membrane) open(n *notification, dirfd int32, path string, how unix.Open
 		return 0, errno
 	}
 	defer p.close()
+	if how.Resolve != 0 && m.names == nil {
+		return 0, unnamed
+	}
 	if how.Resolve&(unix.RESOLVE_BENEATH|unix.RESOLVE_IN_ROOT) != 0 {
 		if path[0] == '/' {
 			if how.Resolve&unix.RESOLVE_BENEATH != 0 {
@@ -198,7 +201,9 @@ func (m *Membrane) openWay(p *way, how unix.OpenHow, umask int) (fd int, atProc 
 				return errnoOf(err)
 			}
 		}
-		if errno := w.run(); errno != 0 || w.proc {
+		if p.named.mode != 0 {
+			w.steps = []step{{fd: p.named.fd, mode: p.named.mode, node: new(node)}}
+		} else if errno := w.run(); errno != 0 || w.proc {
 			return errno
 		}
 		var err error

@@ -47,6 +47,9 @@ func (s *step) base() int {
 
 // run walks. What it has opened is given up by close.
 func (w *walk) run() unix.Errno {
+	if w.names == nil {
+		return unnamed
+	}
 	w.steps = append(make([]step, 0, 16), step{fd: w.names.root.fd, mode: unix.S_IFDIR, node: w.names.root})
 	if errno := w.descend(w.floor); errno != 0 {
 		return errno
