@@ -3,7 +3,6 @@ package graft
 import (
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"nipcells/internal/npk"
@@ -86,13 +85,6 @@ func (g *grafting) environment() []npk.EnvVar {
 			values = values[:1]
 		}
 		vars = append(vars, npk.EnvVar{Name: c.name, Value: strings.Join(values, ":")})
-	}
-	if !g.tree.exists("etc/ssl/openssl.cnf") && slices.ContainsFunc(vars, func(v npk.EnvVar) bool { return v.Name == "OPENSSL_MODULES" }) {
-		// Node.js stops at the host's own, which it may not read; one that is missing is fine.
-		vars = append(vars, npk.EnvVar{Name: "OPENSSL_CONF", Value: "{prefix}/etc/ssl/openssl.cnf"})
-	}
-	if g.tree.exists("lib/git-core") { // git stops at the host's own, which it may not read
-		vars = append(vars, npk.EnvVar{Name: "GIT_CONFIG_SYSTEM", Value: "{prefix}/etc/gitconfig"})
 	}
 	if g.tree.exists("lib/git-core") && g.tree.exists(bundle) {
 		vars = append(vars, npk.EnvVar{Name: "GIT_SSL_CAINFO", Value: "{prefix}/" + bundle})

@@ -32,7 +32,7 @@ func Executable(f io.ReaderAt, size int64, loader func(path string) bool) error 
 
 // executable is Executable for a machine, which need not be the host's.
 func executable(f io.ReaderAt, size int64, m elfimage.Machine, loader func(path string) bool) error {
-	isELF, err := startsELF(f, size)
+	isELF, err := startsELF(f)
 	if err != nil || !isELF {
 		return err
 	}
@@ -69,13 +69,13 @@ func StubbedFile(f io.ReaderAt, size int64) bool {
 	return err == nil && l.stubbed() == nil
 }
 
-func startsELF(f io.ReaderAt, size int64) (bool, error) {
-	if size < 4 {
-		return false, nil
-	}
+// startsELF reports whether a file has the magic number. It asks the file and not
+// its size: a size that is wrong must not hide a program.
+func startsELF(f io.ReaderAt) (bool, error) {
 	magic := make([]byte, 4)
-	if err := readFull(f, magic, 0); err != nil {
-		return false, err
+	n, err := f.ReadAt(magic, 0)
+	if n < len(magic) && err != io.EOF {
+		return false, fmt.Errorf("cannot be read: %w", err)
 	}
 	return string(magic) == "\x7fELF", nil
 }
@@ -127,7 +127,7 @@ const (
 // what the kernel would refuse, or read in two ways.
 func readLayout(f io.ReaderAt, size int64) (*layout, error) {
 	h := make([]byte, ehdrSize)
-	if size < ehdrSize {
+	if size < ehdrSize { // the kernel would read zeroes for what is missing
 		return nil, errors.New("is a damaged program: it ends in its header")
 	}
 	if err := readFull(f, h, 0); err != nil {

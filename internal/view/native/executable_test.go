@@ -231,6 +231,11 @@ func TestExecutable(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	good := craft()
+	good.goodCode = payload()
+	if err := native.Executable(bytes.NewReader(good.bytes()), 0, acceptsGood); err == nil {
+		t.Error("a program of which the caller says that it is empty is accepted")
+	}
 	failing := errorReader{}
 	if err := native.Executable(failing, 100, acceptsGood); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("a file that cannot be read: %v", err)
