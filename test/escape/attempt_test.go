@@ -2,6 +2,7 @@ package escape
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"nipcells/test/rig"
 )
 
@@ -18,13 +21,15 @@ import (
 type attempt struct {
 	name  string
 	args  []string // of the attack program
-	flags []string // of nip run; grant where nil
+	flags []string // of nip run; where nil, grant and then executable
 	// silent says that the attacker cannot know whether it reached anything: only
 	// the look from outside decides.
 	silent bool
 	// prepare may change the command and what lies outside before the attempt.
 	prepare func(t *testing.T, s *stage, c *exec.Cmd)
-	control control
+	// untouched are names outside that must be afterwards what they were before.
+	untouched []string
+	control   control
 }
 
 // control is the same attempt where it must succeed.
@@ -37,8 +42,13 @@ type control struct {
 	prepare func(t *testing.T, s *stage, c *exec.Cmd)
 }
 
-// grant is what cells of this battery get unless a row says otherwise.
-var grant = []string{"--unveil", "{granted}:rwxc"}
+// What cells of this battery get unless a row says otherwise. With grant, path
+// calls are native; with executable the cell may execute what no stub stands in
+// front of, so that all are asked.
+var (
+	grant      = []string{"--unveil", "{granted}:rwc"}
+	executable = []string{"--unveil", "{granted}:rwxc"}
+)
 
 // w splits a line into words.
 func w(line string) []string { return strings.Fields(line) }
@@ -59,7 +69,15 @@ func try(t *testing.T, attempts []attempt) {
 	s := newStage(t)
 	installed := s.snapshot(t, s.Path("Cas")) + s.snapshot(t, s.Path("Programs")) + s.snapshot(t, s.Path("System"))
 	for _, a := range attempts {
-		t.Run(strings.ReplaceAll(a.name, " ", "-"), func(t *testing.T) { s.row(t, a) })
+		name := strings.ReplaceAll(a.name, " ", "-")
+		if a.flags != nil {
+			t.Run(name, func(t *testing.T) { s.row(t, a) })
+			continue
+		}
+		a.flags = grant
+		t.Run(name, func(t *testing.T) { s.row(t, a) })
+		a.flags = executable
+		t.Run(name+"/asked", func(t *testing.T) { s.row(t, a) })
 	}
 	if now := s.snapshot(t, s.Path("Cas")) + s.snapshot(t, s.Path("Programs")) + s.snapshot(t, s.Path("System")); now != installed {
 		t.Errorf("the installed files are not what they were:\n%s", difference(installed, now))
@@ -84,14 +102,18 @@ func (s *stage) row(t *testing.T, a attempt) {
 	if a.names("{outside}/stream", "{outside}/dgram", "{abstract}", "{tcpport}", "{udpport}") {
 		listeners = s.listen(t)
 	}
-	c := s.inCell(t, a.flagsOrGrant(), a.args)
+	c := s.inCell(t, a.flags, a.args)
 	if a.prepare != nil {
 		a.prepare(t, s, c)
 	}
+	untouched := look(s.expand(t, a.untouched))
 	before := s.snapshot(t, s.words["outside"]) + s.snapshot(t, s.Path("Data/apps/other"))
 	said := s.attempt(t, a, c)
 	if after := s.snapshot(t, s.words["outside"]) + s.snapshot(t, s.Path("Data/apps/other")); after != before {
 		t.Errorf("files outside were changed:\n%s", difference(before, after))
+	}
+	if now := look(s.expand(t, a.untouched)); now != untouched {
+		t.Errorf("outside was changed:\n%s", difference(untouched, now))
 	}
 	if v != nil {
 		if n := v.signals(); n != 0 || !v.Alive() {
@@ -140,7 +162,7 @@ func (s *stage) control(t *testing.T, a attempt) string {
 	} else if ctl.flags != nil {
 		c = s.inCell(t, ctl.flags, ctl.args)
 	} else {
-		c = s.inCell(t, a.flagsOrGrant(), ctl.args)
+		c = s.inCell(t, a.flags, ctl.args)
 	}
 	if ctl.prepare != nil {
 		ctl.prepare(t, s, c)
@@ -167,11 +189,15 @@ func words(res rig.Result) string {
 	return "exit status " + strconv.Itoa(res.Code)
 }
 
-func (a attempt) flagsOrGrant() []string {
-	if a.flags == nil {
-		return grant
+// look says of each name whether it is there, and as what.
+func look(names []string) string {
+	var b strings.Builder
+	for _, name := range names {
+		var st unix.Stat_t
+		err := unix.Lstat(name, &st)
+		fmt.Fprintf(&b, "%s: %v inode %d mode %o size %d ctime %v\n", name, err, st.Ino, st.Mode, st.Size, st.Ctim)
 	}
-	return a.flags
+	return b.String()
 }
 
 // names reports whether the row speaks of one of these words.
@@ -210,7 +236,7 @@ func (s *stage) cellsLeft(t *testing.T) (left []string) {
 			return err
 		}
 		switch rel, _ := filepath.Rel(s.Path("Cell"), path); rel {
-		case ".", ".spare", ".spare/state", ".spare/tmp", ".spare/run":
+		case ".", ".spare", ".spare/state", ".spare/tmp", ".spare/run", ".spare/names":
 		default:
 			left = append(left, rel)
 		}

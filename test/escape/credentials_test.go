@@ -95,7 +95,7 @@ func TestAnotherUser(t *testing.T) {
 		return
 	}
 	s := newStage(t)
-	if err := rig.RemoveAll(s.words["home"]); err != nil { // the HOME of the cells before is root's
+	if err := rig.RemoveAll(s.words["host"]); err != nil { // the HOME of the cells before is root's
 		t.Fatal(err)
 	}
 	as := []string{"--user", "65534"}

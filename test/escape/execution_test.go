@@ -16,30 +16,30 @@ func TestExecution(t *testing.T) {
 		{name: "run a program of the host", args: sh, control: control{args: sh, outside: true}},
 		{name: "run a program of the host by descriptor", args: shFD, control: control{args: shFD, outside: true}},
 		{name: "run a program of the host in a child", args: forkSh, control: control{args: forkSh, outside: true}},
-		{name: "run a file outside", args: w("exec {outside}/program executed"), control: granted("exec {granted}/program executed")},
+		{name: "run a file outside", args: w("exec {outside}/program executed"), control: granted("exec {granted}/program executed", executable...)},
 		{name: "run a file outside by descriptor", args: w("exec-fd {outside}/program executed"),
-			control: granted("exec-fd {granted}/program executed")},
+			control: granted("exec-fd {granted}/program executed", executable...)},
 		{name: "run a file that may be read", args: w("exec {outside}/program executed"), flags: w("--unveil {outside}:r"),
 			control: granted("exec {outside}/program executed", "--unveil", "{outside}:rx")},
 		{name: "run another package's program", args: w("exec {other}"), control: granted("exec {self} executed")},
 		{name: "run a memory file", args: w("exec-memfd"), control: outside("exec-memfd")},
 		{name: "run a sealed memory file", args: w("exec-memfd 2"), control: outside("exec-memfd 2")},
 		{name: "run a memory file that asks to be executable", args: w("exec-memfd 0x10"), control: outside("exec-memfd 0x10")},
-		{name: "run what was written to HOME", args: w("exec-copy {self} {home}/copy"), control: granted("exec-copy {self} {granted}/copy")},
-		{name: "run what was written to TMPDIR", args: w("exec-copy {self} $TMPDIR/copy"), control: granted("exec-copy {self} {granted}/copy")},
+		{name: "run what was written to HOME", args: w("exec-copy {self} {home}/copy"), control: granted("exec-copy {self} {granted}/copy", executable...)},
+		{name: "run what was written to TMPDIR", args: w("exec-copy {self} $TMPDIR/copy"), control: granted("exec-copy {self} {granted}/copy", executable...)},
 		{name: "run a script in HOME", args: w("exec-script {home}/script {self} executed"),
-			control: granted("exec-script {granted}/script {self} executed")},
+			control: granted("exec-script {granted}/script {self} executed", executable...)},
 		{name: "run a script for the host's shell", args: w("exec-script {granted}/script /bin/sh"),
-			control: granted("exec-script {granted}/script {granted}/program executed")},
+			control: granted("exec-script {granted}/script {granted}/program executed", executable...)},
 		{name: "run an own file with a loader of the host", args: w("exec-interp {granted}/elf {outside}/ten"),
-			control: granted("exec-interp {granted}/elf {granted}/ten")},
+			control: granted("exec-interp {granted}/elf {granted}/ten", executable...)},
 		{name: "run an own file in HOME", args: w("exec-interp {home}/elf {granted}/ten"),
-			control: granted("exec-interp {granted}/elf {granted}/ten")},
-		{name: "map a program outside", args: w("map-exec {outside}/program"), control: granted("map-exec {granted}/program")},
-		{name: "exec without the promise", args: w("exec {self} executed"), flags: noExec, control: granted("exec {self} executed", grant...)},
+			control: granted("exec-interp {granted}/elf {granted}/ten", executable...)},
+		{name: "map a program outside", args: w("map-exec {outside}/program"), control: granted("map-exec {granted}/program", executable...)},
+		{name: "exec without the promise", args: w("exec {self} executed"), flags: noExec, control: granted("exec {self} executed", executable...)},
 		{name: "exec by descriptor without the promise", args: w("exec-fd {self} executed"), flags: noExec,
-			control: granted("exec-fd {self} executed", grant...)},
-		{name: "fork without the promise", args: w("fork"), flags: noExec, control: granted("fork", grant...)},
+			control: granted("exec-fd {self} executed", executable...)},
+		{name: "fork without the promise", args: w("fork"), flags: noExec, control: granted("fork", executable...)},
 		{name: "run a set-user-id program of the host", args: w("exec " + setUserIDProgram(t)),
 			control: asked("map-exec "+setUserIDProgram(t), "done", "done|EACCES")},
 	})
@@ -75,7 +75,7 @@ func TestSetUserID(t *testing.T) {
 		who = "0"
 	}
 	line := []string{"exec", program, "effective-uid", who}
-	said := s.attempt(t, attempt{args: line}, s.inCell(t, grant, line))
+	said := s.attempt(t, attempt{args: line}, s.inCell(t, executable, line))
 	if !strings.Contains(said, "another effective uid") {
 		t.Errorf("the set-user-id program said %q", said)
 	}

@@ -1,9 +1,11 @@
 package escape
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -12,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nipcells/internal/view/zone"
 	"nipcells/test/rig"
 )
 
@@ -36,7 +39,7 @@ func TestInherited(t *testing.T) {
 		{name: "use a directory left open", args: w("fd-openat 5 secret"), prepare: leaveOpen, control: left("fd-openat 5 secret")},
 		{name: "leave a directory left open", args: w("fd-openat 5 ../granted/secret"), prepare: leaveOpen, control: left("fd-openat 5 ../granted/secret")},
 		{name: "read a file left open", args: w("fd-read 6"), prepare: leaveOpen, control: left("fd-read 6")},
-		{name: "find any descriptor", args: w("descriptors 3 40"), prepare: leaveOpen, control: left("descriptors 3 40")},
+		{name: "find any descriptor", args: w("descriptors 3 40 55"), prepare: leaveOpen, control: left("descriptors 3 40 55")},
 		// Every cell has a path descriptor of its package's directory at 40; the root's parent is eight above.
 		{name: "leave the package by its descriptor", args: w("fd-openat 40 ../../../../../../../../outside/secret"),
 			control: granted("fd-openat 40 bin/attack")},
@@ -48,6 +51,37 @@ func TestInherited(t *testing.T) {
 		{name: "raise the mark", args: w("rlimit-raise 12"), control: asked("rlimit-raise 12", "done|EPERM", "EPERM")},
 		{name: "change the mark", args: w("rlimit-set 12"), control: granted("rlimit-set 7")},
 	})
+}
+
+// TestRoots looks from outside what the descriptors are that every program of a
+// cell has: its own places, by path only, and a zone that is read-only.
+func TestRoots(t *testing.T) {
+	s := newStage(t)
+	for kind, flags := range map[string][]string{"native": grant, "asked": executable} {
+		t.Run(kind, func(t *testing.T) {
+			c, line := startHeld(t, s, flags, w("victim 23"))
+			own := []string{s.words["view"], s.words["host"], s.words["granted"], s.Path("Cell")}
+			pid := strings.TrimPrefix(line, "READY ")
+			for fd := zone.PackageFD; fd <= zone.FD; fd++ {
+				link, err := os.Readlink(fmt.Sprintf("/proc/%s/fd/%d", pid, fd))
+				if err != nil {
+					t.Fatal(err)
+				}
+				info, err := os.ReadFile(fmt.Sprintf("/proc/%s/fdinfo/%d", pid, fd))
+				if err != nil {
+					t.Fatal(err)
+				}
+				isOwn := slices.ContainsFunc(own, func(dir string) bool { return link == dir || strings.HasPrefix(link, dir+"/") })
+				path := strings.Contains(string(info), "flags:\t010000000\n") || strings.Contains(string(info), "flags:\t012000000\n")
+				if fd == zone.FD && !strings.HasPrefix(link, "/memfd:zone") || fd != zone.FD && (!isOwn || !path) {
+					t.Errorf("descriptor %d is %s, %s", fd, link, info)
+				}
+			}
+			c.Process.Kill()
+			c.Wait() // killed
+			s.Must("ps")
+		})
+	}
 }
 
 // TestStandardDirectories: a directory as standard input, output or error would

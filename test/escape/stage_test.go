@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"nipcells/internal/view"
 	"nipcells/test/rig"
 )
 
@@ -33,6 +34,9 @@ const (
 )
 
 const secret = "SECRET of the host\n"
+
+// home is what a cell calls its HOME; {host} is what the host calls it.
+const home = "/Data/apps/attack"
 
 // stage is a root with the attacker installed, and the things outside that it
 // is to reach: nothing of them is granted, except granted/ to the controls.
@@ -51,7 +55,8 @@ func newStage(t *testing.T) *stage {
 		"outside": s.Base + "/outside",
 		"granted": s.Base + "/granted",
 		"root":    s.Dir,
-		"home":    s.Path("Data/apps/attack"),
+		"home":    home,
+		"host":    s.Path("Data/apps/attack"),
 		"view":    s.Path("System/Views/attack/1.0"),
 		"self":    s.Path("System/Views/attack/1.0/Programs/attack/1.0/bin/attack"),
 		"other":   s.Path("Programs/other/1.0/bin/other"),
@@ -92,13 +97,13 @@ func (s *stage) set(t *testing.T) {
 			}
 		}
 	}
-	if err := rig.RemoveAll(s.words["home"]); err != nil {
+	if err := rig.RemoveAll(s.words["host"]); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(s.words["home"], 0o700); err != nil {
+	if err := os.MkdirAll(s.words["host"], 0o700); err != nil {
 		t.Fatal(err)
 	}
-	s.Write(s.words["home"]+"/own", "own\n", 0o644)
+	s.Write(s.words["host"]+"/own", "own\n", 0o644)
 	s.Write(s.Path("Data/apps/other/own"), secret, 0o600)
 }
 
@@ -148,7 +153,11 @@ func (s *stage) inCell(t *testing.T, flags, args []string) *exec.Cmd {
 // outside returns the attack program with args in no cell at all. Its HOME is
 // the directory that the controls are granted.
 func (s *stage) outside(t *testing.T, args []string) *exec.Cmd {
-	c := exec.Command(s.attack, s.expand(t, args)...)
+	var outside []string
+	for _, a := range args { // no cell, no name of its own
+		outside = append(outside, strings.ReplaceAll(a, "{home}", "{host}"))
+	}
+	c := exec.Command(s.attack, s.expand(t, outside)...)
 	c.Dir = s.Base
 	c.Env = append(os.Environ(), "HOME="+s.words["granted"], "ATTACK_SELF="+s.attack)
 	return c
@@ -160,10 +169,13 @@ func (s *stage) snapshot(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil {
-			return err
+		info, infoErr := d.Info()
+		if infoErr != nil {
+			return infoErr
 		}
-		info, err := d.Info()
+		if err != nil && info.Mode() == os.ModeDir|view.HoleMode {
+			return nil // nobody but root can look into it; it was listed before
+		}
 		if err != nil {
 			return err
 		}

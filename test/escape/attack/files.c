@@ -85,6 +85,21 @@ static int list(int argc, char **argv)
 	return done("readdir");
 }
 
+/* list-name DIRECTORY NAME: whether a listing shows the name. */
+static int list_name(int argc, char **argv)
+{
+	DIR *d = opendir(argument(argc, argv, 1));
+	const char *name = argument(argc, argv, 2);
+
+	if (!d)
+		return refused("opendir");
+	for (struct dirent *e; (e = readdir(d));)
+		if (!strcmp(e->d_name, name))
+			return done("%s is listed", name);
+	errno = ENOENT;
+	return refused("readdir");
+}
+
 static int truncate_path(int argc, char **argv)
 {
 	return outcome("truncate", truncate(argument(argc, argv, 1), 0));
@@ -310,6 +325,7 @@ const struct attempt files[] = {
 	{ "open-tmpfile", open_tmpfile },
 	{ "open-list", open_list },
 	{ "list", list },
+	{ "list-name", list_name },
 	{ "truncate", truncate_path },
 	{ "unlink", unlink_path },
 	{ "mkdir", mkdir_path },

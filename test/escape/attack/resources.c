@@ -8,13 +8,13 @@
 #include <sys/wait.h>
 #include <time.h>
 
-/* descriptors FIRST [EXCEPT]: done if any descriptor from FIRST on is open, but for EXCEPT. */
+/* descriptors FIRST KEPT LAST: done if any descriptor from FIRST on is open, but for KEPT to LAST. */
 static int descriptors(int argc, char **argv)
 {
-	int except = argc > 2 ? (int)number(argv[2]) : -1;
+	int kept = (int)number(argument(argc, argv, 2)), last = (int)number(argument(argc, argv, 3));
 
 	for (int fd = (int)number(argument(argc, argv, 1)); fd < 1024; fd++)
-		if (fd != except && fcntl(fd, F_GETFD) >= 0)
+		if ((fd < kept || fd > last) && fcntl(fd, F_GETFD) >= 0)
 			return done("descriptor %d is open", fd);
 	return refused("every descriptor");
 }
