@@ -213,22 +213,30 @@ func (c *cell) directories() (list []zone.Dir) {
 	return list
 }
 
-// punch makes what is unveiled below /tmp visible in the cell's own: a directory
-// of mode 0 stands there, as holes do in a view.
+// punch makes what has a name below /tmp visible in the cell's own, so that a
+// directory on the way is the same one for who asks and who does not: at the end
+// a directory of mode 0 stands there, as holes do in a view.
 func (c *cell) punch() error {
+	if !c.Hide {
+		return nil
+	}
+	paths := []string{c.Plan.View}
 	for _, u := range c.unveil {
-		rest, ok := strings.CutPrefix(u.Path, "/tmp/")
-		if !ok || !c.Hide {
+		paths = append(paths, u.Path)
+	}
+	for _, path := range paths {
+		rest, ok := strings.CutPrefix(path, "/tmp/")
+		if !ok {
 			continue
 		}
-		at, mode := c.state.tmp(), uint32(0o700)
+		at, mode := c.state.tmp(), uint32(0o755)
 		for name, more := "", true; more; {
 			name, rest, more = strings.Cut(rest, "/")
 			if at += "/" + name; !more {
 				mode = 0
 			}
 			if err := c.punchOne(at, mode); err != nil {
-				return fmt.Errorf("show %s: %w", u.Path, err)
+				return fmt.Errorf("show %s: %w", path, err)
 			}
 		}
 	}
