@@ -16,7 +16,7 @@ command -v go >/dev/null || die "go is missing: install Go 1.26 or newer in /usr
 # and hyperfine are the peers and the clock of the benchmarks.
 packages="ca-certificates make git gcc libc6-dev bubblewrap"
 if [ "${1-}" != demo ]; then
-	packages="$packages runc hyperfine strace procps qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3"
+	packages="$packages runc hyperfine strace procps qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3 busybox-static"
 fi
 
 missing=

@@ -6,7 +6,7 @@
 
 base=$(mktemp -d "${TMPDIR:-/tmp}/nip-test.XXXXXX")
 chmod 755 "$base"
-user=nip-test
+user=nip-test-$$ # several runs at once have their own
 made_user=
 
 cleanup() {
@@ -23,7 +23,7 @@ cleanup() {
 		fi
 		[ -z "$made_user" ] || userdel "$user" 2>/dev/null || true
 	fi
-	chmod -R u+w "$base" 2>/dev/null || true
+	chmod -R u+rwX "$base" 2>/dev/null || true
 	rm -rf "$base"
 	exit "$status"
 }

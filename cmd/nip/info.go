@@ -53,6 +53,8 @@ type infoLine struct {
 	Versions  []string       `json:"versions"`
 	Directory string         `json:"directory"`
 	View      string         `json:"view"`
+	Native    string         `json:"native"`
+	NativeWhy string         `json:"native_why"`
 }
 
 type infoCommand struct {
@@ -80,6 +82,7 @@ func newInfoLine(p *programs.Installed) (infoLine, error) {
 		Pledge: list(m.Pledge.Words()), Unveil: []infoUnveil{}, Bus: list(m.Bus), Budget: m.Budget.String(), Env: []infoVariable{},
 		Variant: m.Variant.String(), Tree: m.Tree.String(), Signer: keys.Key{Public: p.Head.Signer}.String(),
 		Directory: p.Root.Program(p.Title, p.Version), View: p.Root.View(p.Title, p.Version)}
+	l.Native, l.NativeWhy = p.Native()
 	for _, c := range m.Commands {
 		l.Programs = append(l.Programs, infoCommand{c.Name, c.Exec, list(c.Args)})
 	}
@@ -112,6 +115,10 @@ func (a *app) printInfo(p *programs.Installed) error {
 	for _, e := range l.Env {
 		env = append(env, e.Name+"="+e.Value)
 	}
+	views := l.Native
+	if l.NativeWhy != "" {
+		views += " (" + l.NativeWhy + ")"
+	}
 	for _, row := range []struct {
 		what  string
 		lines []string
@@ -128,6 +135,7 @@ func (a *app) printInfo(p *programs.Installed) error {
 		{"directory", []string{l.Directory}},
 		{"signed with", []string{l.Signer}},
 		{"variant", []string{l.Variant}},
+		{"native views", []string{views}},
 		{"depends", l.Depends},
 		{"commands", commands},
 		{"pledge", []string{p.Head.Manifest.Pledge.String()}},

@@ -19,7 +19,7 @@ func newPackCommand(a *app) *cobra.Command {
 		Long: `Pack reads a recipe (KDL) and the directory of files beside it, "files" unless the
 recipe names another, and writes a signed package. The same files, recipe and key
 give the same bytes. Loaders, C libraries and static programs are changed in the package
-so that cells can keep their path calls to themselves; the files stay as they are.`,
+so that what they do with paths in a cell needs no supervisor; your files stay as they are.`,
 		Example: `  nip pack ./hello/recipe.kdl -o hello.npk
 
   # the smallest recipe:

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"nipcells/internal/elfimage"
+	"nipcells/internal/view/native"
 )
 
 // elfFile is a dynamic executable or library of the tree.
@@ -27,6 +28,7 @@ type elfFile struct {
 	exec    bool // an execute bit is set
 	imports []string
 	skip    bool // a loader, or linked statically: stays as it is
+	idle    bool // a library with an execute bit that nobody needs
 }
 
 // library reports whether f is loaded by others, though it may be a program
@@ -51,6 +53,9 @@ func (g *grafting) relocate(ctx context.Context) error {
 		return err
 	}
 	g.elves = index
+	if err := g.dropExecuteBits(); err != nil {
+		return err
+	}
 	for i, f := range index.files {
 		if i%64 == 0 {
 			g.Progress("relocate", int64(i), int64(len(index.files)))
@@ -66,6 +71,32 @@ func (g *grafting) relocate(ctx context.Context) error {
 		}
 	}
 	g.Progress("relocate", int64(len(index.files)), int64(len(index.files)))
+	return nil
+}
+
+// dropExecuteBits takes the execute bit from libraries that are no loaders: a
+// cell may only execute what begins with the stub of native views, or is begun
+// by a loader that does.
+func (g *grafting) dropExecuteBits() error {
+	loaders := map[*elfFile]bool{}
+	for _, f := range g.elves.files {
+		if f.interp == "" {
+			continue
+		}
+		if name, ok := g.loader(f); ok {
+			real, _ := g.tree.resolve(name) // the loader exists
+			loaders[g.elves.byName[real]] = true
+		}
+	}
+	for _, f := range g.elves.files {
+		if !f.idle || loaders[f] {
+			continue
+		}
+		if err := g.tree.root.Chmod(f.name, 0o644); err != nil {
+			return err
+		}
+		f.exec = false
+	}
 	return nil
 }
 
@@ -143,6 +174,7 @@ func (g *grafting) readELF(name string, fi fs.FileInfo) (*elfFile, error) {
 	}
 	f := &elfFile{name: name, dirs: []string{path.Dir(name)}, machine: m.Machine(), needed: m.Needed(), runpath: m.Runpath(),
 		interp: m.Interp(), soname: m.Soname(), exec: fi.Mode().Perm()&0o111 != 0, imports: m.Imports()}
+	f.idle = native.Classify(name, m, f.exec, false) == native.Library
 	f.skip = !m.Dynamic() || m.StaticPIE() || isLoader(f)
 	return f, nil
 }
@@ -190,9 +222,6 @@ func (g *grafting) relocateFile(f *elfFile) error {
 	}
 	data, err := g.tree.root.ReadFile(f.name)
 	if err != nil {
-		return err
-	}
-	if err := g.patchCompiled(f, data); err != nil {
 		return err
 	}
 	m, err := elfimage.Parse(data)

@@ -96,7 +96,7 @@ func program() string {
 	b := make([]byte, 4096)
 	copy(b, "\x7fELF\x02\x01\x01")
 	machine := map[string]uint16{"amd64": 62, "arm64": 183}[runtime.GOARCH]
-	for at, v := range map[int]uint16{16: 3, 18: machine, 20: 1, 32: 64, 52: 64, 54: 56, 56: 1, 58: 64, 64: 1, 68: 4, 96: 4096, 104: 4096, 112: 4096} {
+	for at, v := range map[int]uint16{16: 2, 18: machine, 20: 1, 32: 64, 52: 64, 54: 56, 56: 1, 58: 64, 64: 1, 68: 4, 96: 4096, 104: 4096, 112: 4096} {
 		binary.LittleEndian.PutUint16(b[at:], v)
 	}
 	return string(b)

@@ -63,12 +63,15 @@ func Pack(w io.Writer, dir string, r *Recipe, opt PackOptions) (*Manifest, error
 	if err := s.read(); err != nil {
 		return nil, fmt.Errorf("pack %s: %w", dir, err)
 	}
-	if err := s.equip(opt.Note); err != nil {
+	var notes equipNotes
+	if err := s.equip(&notes); err != nil {
 		return nil, fmt.Errorf("pack %s: %w", dir, err)
 	}
 	if err := s.settle(m); err != nil {
 		return nil, fmt.Errorf("pack %s: %w", dir, err)
 	}
+	s.dropForeign(m, &notes)
+	notes.tell(opt.Note)
 	h, err := sealHead(m, s.entries, opt)
 	if err != nil {
 		return nil, fmt.Errorf("pack %s: %w", dir, err)

@@ -38,6 +38,7 @@ type fact struct {
 	machine uint16 // e_machine of an ELF program or library, else 0
 	kind    uint16 // e_type of an ELF file, else 0
 	interp  bool   // it has a PT_INTERP
+	foreign bool   // it is an ELF file, but not a 64-bit little-endian one
 }
 
 // openStage lists a staging directory and checks its names, kinds and symlinks.

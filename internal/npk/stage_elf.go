@@ -30,7 +30,7 @@ func inspect(f io.ReaderAt, e *Entry, buf []byte) (fact, error) {
 func inspectELF(f io.ReaderAt, e *Entry, head []byte) (fact, error) {
 	out := fact{field: -1}
 	kind, machine, interp := sniffELF(f, head)
-	out.kind, out.interp = kind, interp
+	out.kind, out.interp, out.foreign = kind, interp, head[4] != 2 || head[5] != 1
 	if kind == elfExec || kind == elfDyn {
 		out.machine = machine
 	}

@@ -58,15 +58,14 @@ func (s *stage) close() {
 // equip gives loaders, C libraries and static programs what native views need,
 // and takes the execute bit from ELF files that only others load. All files have
 // been read.
-func (s *stage) equip(note func(string)) error {
+func (s *stage) equip(notes *equipNotes) error {
 	s.put = &altered{at: map[int]*io.SectionReader{}, seen: map[source]*made{}}
 	loaders := s.loaders()
-	var notes equipNotes
 	for i := range s.entries {
 		if !s.mayNeed(i, loaders[i]) {
 			continue
 		}
-		if err := s.equipFile(i, loaders[i], &notes); err != nil {
+		if err := s.equipFile(i, loaders[i], notes); err != nil {
 			return fmt.Errorf("%s: %w", s.entries[i].Path, err)
 		}
 	}
@@ -74,10 +73,21 @@ func (s *stage) equip(note func(string)) error {
 	if len(s.native) > maxNative {
 		return beyond("more than %d loaders, C libraries and static programs", maxNative)
 	}
-	if note != nil {
-		notes.tell(note)
-	}
 	return nil
+}
+
+// dropForeign takes the execute bit from programs that no cell can execute: those
+// of 32 bits, and those for another machine than the package's. They are test data
+// and the like; what is a command of the package settle has refused.
+func (s *stage) dropForeign(m *Manifest, notes *equipNotes) {
+	for i := range s.entries {
+		e, f := &s.entries[i], &s.facts[i]
+		foreign := f.foreign || archName(f.machine) != m.Arch && m.Arch != "all"
+		if e.Exec && f.machine != 0 && foreign {
+			e.Exec = false
+			notes.add("programs for other machines lose the execute bit", e.Path, nil)
+		}
+	}
 }
 
 // loaders returns the entries that executables name as their loaders. Names that
@@ -113,15 +123,17 @@ func (s *stage) equipFile(i int, loader bool, notes *equipNotes) error {
 	e := &s.entries[i]
 	m, err := s.make(i, loader)
 	switch {
+	case errors.Is(err, elfimage.ErrUnsupported):
+		return nil // dropForeign's
 	case errors.Is(err, errLeft):
-		notes.add("is no program that nip knows, so that cells of the package have no native views", e.Path, err)
+		notes.add("programs that nip cannot read, so that cells of the package have no native views", e.Path, err)
 		return nil
 	case err != nil:
 		return err
 	}
 	if m.kind == native.Library && e.Exec {
 		e.Exec = false
-		notes.add("lose the execute bit: only programs load them", e.Path, nil)
+		notes.add("libraries lose the execute bit, as only programs load them", e.Path, nil)
 	}
 	if m.content != nil {
 		if err := s.replace(i, m.content); err != nil {
@@ -133,13 +145,16 @@ func (s *stage) equipFile(i int, loader bool, notes *equipNotes) error {
 		s.native = append(s.native, Native{Path: e.Path, Shim: q.Shim, Stub: q.Stub})
 	}
 	if q.Left > 0 {
-		notes.add("make some of their path calls themselves", e.Path, fmt.Errorf("%d of %d", q.Left, q.Left+q.Taken))
+		notes.add("files make some path calls by themselves", e.Path, fmt.Errorf("%d of %d", q.Left, q.Left+q.Taken))
 	}
-	if q.NoShim != nil {
-		notes.add("make their path calls themselves, which is slower in a cell", e.Path, q.NoShim)
+	switch {
+	case errors.Is(q.NoShim, native.ErrGo):
+		notes.add("Go programs make their path calls by themselves, which is slower in a cell", e.Path, nil)
+	case q.NoShim != nil:
+		notes.add("files make their path calls by themselves, which is slower in a cell", e.Path, q.NoShim)
 	}
 	if q.NoStub != nil {
-		notes.add("cannot be made to begin with the stub, so that cells of the package have no native views", e.Path, q.NoStub)
+		notes.add("programs cannot be made to begin with the stub, so that cells of the package have no native views", e.Path, q.NoStub)
 	}
 	return nil
 }
@@ -253,12 +268,15 @@ func (n *equipNotes) add(text, file string, why error) {
 
 // tell says one sentence for each thing, with the names of a few files.
 func (n *equipNotes) tell(note func(string)) {
+	if note == nil {
+		return
+	}
 	const most = 4
 	for _, text := range n.order {
 		files := n.about[text]
 		if more := len(files) - most; more > 0 {
 			files = append(slices.Clone(files[:most]), fmt.Sprintf("%d more", more))
 		}
-		note("files " + text + ": " + strings.Join(files, ", "))
+		note(text + ": " + strings.Join(files, ", "))
 	}
 }

@@ -147,6 +147,9 @@ func (c *change) stage(ctx context.Context, in *npk.Reader, u *unpacker, v *view
 	framed := make(chan error, 1)
 	go func() { framed <- frameView(v, c.path("view")) }()
 	err := u.run(ctx, in, c.path("program"), c.opt)
+	if err == nil {
+		err = u.checkNative(c.path("program"))
+	}
 	if err := errors.Join(err, <-framed); err != nil {
 		return err
 	}

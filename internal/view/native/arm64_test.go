@@ -44,6 +44,17 @@ func TestARM64(t *testing.T) {
 	}
 }
 
+// TestARM64AnyCall: the same for system calls whose number is known at run time only.
+func TestARM64AnyCall(t *testing.T) {
+	want, err := emulate(t, emulated(t, false, nil), nil, "/anycall")
+	if err != nil || !strings.Contains(want, "registers 1 1 1\n") || !strings.Contains(want, "mmap second") {
+		t.Fatalf("%v: %s", err, want)
+	}
+	if got, err := emulate(t, emulated(t, true, nil), nil, "/anycall"); err != nil || got != want {
+		t.Errorf("%v:\n%s\nas it is:\n%s", err, got, want)
+	}
+}
+
 // TestARM64Keep: the descriptors that must stay do so also where all is asked.
 func TestARM64Keep(t *testing.T) {
 	if out, err := emulate(t, emulated(t, true, nil), nil, "/cwd", "keep"); err != nil || out != "0 -1\n" && out != "0 0\n" {
@@ -110,7 +121,7 @@ func emulated(t *testing.T, rewritten bool, change func([]byte) []byte) string {
 	root, programs := t.TempDir(), t.TempDir()
 	t.Cleanup(func() { exec.Command("chmod", "-R", "u+rwx", root).Run() }) // a directory of mode 0 is in the way of nobody else
 	files := map[string]string{"/lib/libc.so.6": glibc()[2].path, "/lib/ld-linux-aarch64.so.1": glibc()[3].path, "/emulator": emulator}
-	for _, name := range []string{"paths", "cwd"} {
+	for _, name := range []string{"paths", "cwd", "anycall"} {
 		files["/"+name] = filepath.Join(programs, name)
 		if out, err := exec.Command("aarch64-linux-gnu-gcc", "-O2", "-o", files["/"+name], "testdata/"+name+".c").CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s (package libc6-dev-arm64-cross)", err, out)

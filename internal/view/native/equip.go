@@ -28,6 +28,9 @@ const (
 // (libpthread until 2.33).
 var cLibraries = [...]string{"libc.so.6", "libpthread.so.0"}
 
+// IsCLibrary reports whether a library of that name is to have the shim.
+func IsCLibrary(name string) bool { return slices.Contains(cLibraries[:], path.Base(name)) }
+
 // loaders are what the names of loaders begin with, for those that no program of
 // the package names. musl's loader is its C library.
 var loaders = [...]string{"ld-linux", "ld-musl", "ld.so", "ld64.so"}
@@ -49,7 +52,7 @@ func Classify(name string, m *elfimage.Image, exec, named bool) Kind {
 	switch {
 	case named, alone && m.Dynamic() && (prefixed || base == "libc.so"):
 		return Loader
-	case slices.Contains(cLibraries[:], base):
+	case IsCLibrary(base):
 		return CLibrary
 	case !exec || m.HasInterp():
 		return Plain
@@ -65,7 +68,7 @@ func Classify(name string, m *elfimage.Image, exec, named bool) Kind {
 type Equipment struct {
 	Shim, Stub  bool
 	Taken, Left int   // path calls that go to the shim, and that do not
-	NoShim      error // why there is none; nil where none is wanted
+	NoShim      error // why there is none; nil where none is needed
 	NoStub      error
 }
 
@@ -103,10 +106,20 @@ func (e *Equipment) shim(image []byte) []byte {
 	}
 	e.Taken, e.Left = r.Taken(), len(r.Sites)-r.Taken()
 	e.Shim = ShimmedFile(bytes.NewReader(out), int64(len(out)))
-	if !e.Shim {
+	if !e.Shim && (len(r.Sites) > 0 || r.Unknown > 0) {
 		e.NoShim = fmt.Errorf("%w: none of its path calls can be followed", ErrUnproven)
 	}
 	return out
+}
+
+// Asks reports whether an image has path calls of its own that do not go to the
+// shim, or may have: glibc's libpthread has none any more.
+func Asks(image []byte) bool {
+	if ShimmedFile(bytes.NewReader(image), int64(len(image))) {
+		return false
+	}
+	_, r, err := Rewrite(image)
+	return err != nil || len(r.Sites) > 0 || r.Unknown > 0
 }
 
 // isGo reports whether an image has Go's own build id or table of functions.

@@ -79,24 +79,8 @@ func TestEveryPathCall(t *testing.T) {
 	if r.Exit != 0 {
 		t.Errorf("exit %d", r.Exit)
 	}
-	wants, gots := strings.Split(want, "\n"), strings.Split(got, "\n")
-	bad := 0
-	for i := range max(len(wants), len(gots)) {
-		a, b := "", ""
-		if i < len(wants) {
-			a = wants[i]
-		}
-		if i < len(gots) {
-			b = gots[i]
-		}
-		if a != b {
-			t.Errorf("line %d:\nchroot %s\nshim   %s", i, a, b)
-			if bad++; bad > 40 {
-				t.FailNow()
-			}
-		}
-	}
-	t.Logf("%d lines, %d openat2 calls native, %d calls asked: %s", len(wants), r.Native, r.AskedTotal(), counts(r))
+	sameLines(t, want, got)
+	t.Logf("%d lines, %d openat2 calls native, %d calls asked: %s", strings.Count(want, "\n"), r.Native, r.AskedTotal(), counts(r))
 	if r.Native < 1000 {
 		t.Errorf("only %d native calls", r.Native)
 	}
@@ -115,6 +99,47 @@ func TestEveryPathCall(t *testing.T) {
 	}
 	if total != r.Native || r.Asked[unix.SYS_FCHDIR] != 0 || r.Asked[unix.SYS_CHDIR] > 4 {
 		t.Errorf("%d openat2 calls say for what, of %d; fchdir is asked %d times, chdir %d", total, r.Native, r.Asked[unix.SYS_FCHDIR], r.Asked[unix.SYS_CHDIR])
+	}
+}
+
+// sameLines compares what a program has printed in a chroot and by way of the shim.
+func sameLines(t *testing.T, want, got string) {
+	t.Helper()
+	wants, gots := strings.Split(want, "\n"), strings.Split(got, "\n")
+	bad := 0
+	for i := range max(len(wants), len(gots)) {
+		a, b := "", ""
+		if i < len(wants) {
+			a = wants[i]
+		}
+		if i < len(gots) {
+			b = gots[i]
+		}
+		if a != b {
+			t.Errorf("line %d:\nchroot %s\nshim   %s", i, a, b)
+			if bad++; bad > 40 {
+				t.FailNow()
+			}
+		}
+	}
+}
+
+// TestAnyCall: what syscall(2) is given is a path call by way of the shim if it is
+// one, and else reaches the kernel as it is.
+func TestAnyCall(t *testing.T) {
+	tr := tree(t, nil, nil, compile(t, "anycall"))
+	want, r := run(t, tr, scratch.AsIs, "/usr/bin/anycall")
+	if r.Exit != 0 || !strings.Contains(want, "registers 1 1 1\n") || !strings.Contains(want, "mmap second") {
+		t.Fatalf("exit %d: %s", r.Exit, want)
+	}
+	got, r := run(t, tr, scratch.Counted, "/usr/bin/anycall")
+	if r.Exit != 0 || got != want {
+		t.Errorf("exit %d:\n%s\nas it is:\n%s", r.Exit, got, want)
+	}
+	for _, nr := range []uint32{unix.SYS_OPENAT, unix.SYS_STATX, sysNewfstatat, unix.SYS_FACCESSAT2, unix.SYS_READLINKAT, unix.SYS_CHDIR} {
+		if r.By[nr] < 4 {
+			t.Errorf("%s is native %d times", pathCall(nr), r.By[nr])
+		}
 	}
 }
 

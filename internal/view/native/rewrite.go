@@ -26,10 +26,13 @@ import (
 // change anything in it.
 var ErrUnproven = errors.New("code cannot be proven")
 
+// AnyCall is the name of a call whose number is known at run time only.
+const AnyCall = "any"
+
 // Site is a system call instruction that makes a path call.
 type Site struct {
 	Addr  uint64 // of the instruction
-	Call  string // name of the call
+	Call  string // name of the call, or AnyCall
 	Taken bool   // it now goes to the shim
 	Why   string // it was not taken
 }
@@ -38,8 +41,8 @@ type Site struct {
 type Rewriting struct {
 	Sites []Site // in order of addresses
 	// Unknown is how many system call instructions have a number that is not a
-	// constant in their own basic block (syscall(2) itself, cancellation): they
-	// go to the kernel as they are, and if they name a path, to the supervisor.
+	// constant in their own basic block and cannot be taken as AnyCall either:
+	// they go to the kernel as they are, and if they name a path, to the supervisor.
 	Unknown int
 }
 
@@ -75,6 +78,23 @@ type patch struct {
 	from  uint64 // address of the first byte replaced
 	moved []byte // instructions that go to the trampoline
 	size  int    // bytes replaced, the system call's own included
+	any   bool   // the trampoline looks at the number: what is no path call it makes itself
+}
+
+// pathCall is a call that the shim makes.
+type pathCall struct {
+	nr   uint32
+	name string
+}
+
+// nameOf returns the name of a path call, or "".
+func nameOf(list []pathCall, nr uint32) string {
+	for _, c := range list {
+		if c.nr == nr {
+			return c.name
+		}
+	}
+	return ""
 }
 
 // machine is what differs between processors.
@@ -141,8 +161,8 @@ func load(image []byte) (*program, machine, error) {
 	return p, how, nil
 }
 
-// Rewrite makes the path calls of a C library or loader go to the shim, which
-// it adds. A site is taken only where it is proven that its number is the
+// Rewrite makes the path calls of a C library, a loader or a static program of
+// the GNU C library go to the shim, which it adds. A site is taken only where it is proven that its number is the
 // call's and that nothing jumps into the bytes that are replaced; the others are
 // listed. It is deterministic; an image that has nothing to take, its own
 // result among them, is returned as it is. Images that elfimage refuses to edit
@@ -154,6 +174,9 @@ func Rewrite(image []byte) ([]byte, *Rewriting, error) {
 	}
 	if p.ours != 0 {
 		return image, &Rewriting{}, nil
+	}
+	if err := p.ordinary(); err != nil {
+		return nil, nil, fmt.Errorf("rewrite: %w", err)
 	}
 	sites, patches, unknown, err := how.sites(p)
 	if err != nil {
@@ -247,7 +270,8 @@ func (p *program) parts() ([]part, error) {
 }
 
 // functions returns the addresses at which the unwinder knows a function to
-// begin (.eh_frame_hdr's table, in the one form that linkers write).
+// begin (.eh_frame_hdr's table, in the one form that linkers write, else
+// .eh_frame).
 func (p *program) functions() []uint64 {
 	const tableForm = 0x3b031b01 // version 1, then pc-relative, udata4, and datarel sdata4
 	var list []uint64
@@ -263,6 +287,9 @@ func (p *program) functions() []uint64 {
 		for b = b[12:]; n > 0 && len(b) >= 8; n, b = n-1, b[8:] {
 			list = append(list, s.Vaddr+uint64(int64(int32(binary.LittleEndian.Uint32(b)))))
 		}
+	}
+	if list == nil {
+		return p.framed()
 	}
 	return list
 }

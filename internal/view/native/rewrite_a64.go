@@ -11,37 +11,12 @@ import (
 // the trampoline, so that nothing else moves.
 type a64 struct{}
 
-// pathCallsARM64 are the calls that the shim makes, by number.
-func pathCallsARM64(nr uint32) string {
-	switch nr {
-	case 17:
-		return "getcwd"
-	case 43:
-		return "statfs"
-	case 48:
-		return "faccessat"
-	case 49:
-		return "chdir"
-	case 50:
-		return "fchdir"
-	case 56:
-		return "openat"
-	case 78:
-		return "readlinkat"
-	case 79:
-		return "newfstatat"
-	case 221:
-		return "execve"
-	case 281:
-		return "execveat"
-	case 291:
-		return "statx"
-	case 436:
-		return "close_range"
-	case 439:
-		return "faccessat2"
+// pathCallsARM64 are the calls that the shim makes, in order.
+func pathCallsARM64() []pathCall {
+	return []pathCall{
+		{17, "getcwd"}, {43, "statfs"}, {48, "faccessat"}, {49, "chdir"}, {50, "fchdir"}, {56, "openat"}, {78, "readlinkat"},
+		{79, "newfstatat"}, {221, "execve"}, {281, "execveat"}, {291, "statx"}, {436, "close_range"}, {439, "faccessat2"},
 	}
-	return ""
 }
 
 const (
@@ -83,12 +58,17 @@ func (a a64) sites(p *program) ([]Site, []patch, int, error) {
 			if binary.LittleEndian.Uint32(s.code[off:]) != svc0 {
 				continue
 			}
-			nr, ok := numberA64(s, off, targets)
-			if !ok {
+			nr, known := numberA64(s, off, targets)
+			name := AnyCall
+			if known {
+				name = nameOf(pathCallsARM64(), nr)
+			} else if !numberedA64(s, off) {
 				unknown++
-			} else if name := pathCallsARM64(nr); name != "" {
+				continue
+			}
+			if name != "" {
 				at := s.addr + uint64(off)
-				patches = append(patches, patch{site: len(sites), from: at, size: a64Size})
+				patches = append(patches, patch{site: len(sites), from: at, size: a64Size, any: !known})
 				sites = append(sites, Site{Addr: at, Call: name})
 			}
 		}
@@ -129,6 +109,25 @@ func numberA64(s part, off int, targets map[uint64]bool) (uint32, bool) {
 		}
 	}
 	return 0, false
+}
+
+// numberedA64 proves that the word at off is a system call of this code, and no
+// data that looks like one: an instruction shortly before it writes w8 or x8.
+// Its number need not be known, and who jumps between the two does not matter.
+func numberedA64(s part, off int) bool {
+	for at := off - a64Size; at >= 0 && off-at < maxBack*a64Size; at -= a64Size {
+		inst, err := arm64asm.Decode(s.code[at : at+a64Size])
+		if err != nil {
+			return false
+		}
+		if is8(inst.Args[0]) {
+			return inst.Op == arm64asm.MOV || inst.Op == arm64asm.MOVZ || inst.Op == arm64asm.ADD || inst.Op == arm64asm.LDR || inst.Op == arm64asm.SXTW
+		}
+		if !harmlessA64(inst) {
+			return false
+		}
+	}
+	return false
 }
 
 // harmlessA64 reports whether an instruction goes on with the next one and
@@ -173,22 +172,74 @@ const (
 	callOp   = 0x94000000
 )
 
-func (a64) trampolineSize(patch) int { return 4 * a64Size }
+const (
+	addX8    = 0x91000108 // add x8, x8, #0
+	subX8    = 0xd1000108 // sub x8, x8, #0
+	zeroW8   = 0x34000008 // cbz w8, .
+	viaShimA = 4          // instructions: the call of the shim, and the way back
+)
+
+func (a64) trampolineSize(p patch) int {
+	if !p.any {
+		return viaShimA * a64Size
+	}
+	n := len(pathCallsARM64())
+	return (2*n + 3 + 2*n + viaShimA) * a64Size
+}
 
 func (a a64) trampoline(p patch, addr, entry uint64) ([]byte, error) {
-	call, err := a.far(callOp, addr+a64Size, entry)
+	if p.any {
+		return a.anyCall(p, addr, entry)
+	}
+	return a.viaShim(nil, p, addr, entry)
+}
+
+// viaShim appends the call of the shim, and the jump back, to a trampoline at addr.
+func (a a64) viaShim(b []byte, p patch, addr, entry uint64) ([]byte, error) {
+	b = binary.LittleEndian.AppendUint32(b, pushPair)
+	call, err := a.far(callOp, addr+uint64(len(b)), entry)
 	if err != nil {
 		return nil, err
 	}
-	back, err := a.far(branchOp, addr+3*a64Size, p.from+a64Size)
-	if err != nil {
-		return nil, err
-	}
+	b = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(b, call), popPair)
+	back, err := a.far(branchOp, addr+uint64(len(b)), p.from+a64Size)
+	return binary.LittleEndian.AppendUint32(b, back), err
+}
+
+// anyCall is a trampoline that calls the shim if the number in w8 is one of the
+// path calls, and else makes the system call right here. No register is free and
+// the flags stay, so that x8 itself is counted down and up again:
+//
+//	sub x8, x8, #first; cbz w8, 1f; sub x8, x8, #(second-first); cbz w8, 2f; …
+//	add x8, x8, #last; svc #0; b back
+//	1: add x8, x8, #first; b shim   2: …   shim: …
+func (a a64) anyCall(p patch, addr, entry uint64) ([]byte, error) {
+	calls := pathCallsARM64()
+	n := len(calls)
+	first, shim := 2*n+3, 2*n+3+2*n // in instructions
 	var b []byte
-	for _, w := range []uint32{pushPair, call, popPair, back} {
-		b = binary.LittleEndian.AppendUint32(b, w)
+	put := func(w uint32) { b = binary.LittleEndian.AppendUint32(b, w) }
+	last := uint32(0)
+	for i, c := range calls {
+		if c.nr <= last || c.nr >= 1<<12 {
+			return nil, fmt.Errorf("%w: calls out of order", ErrUnproven)
+		}
+		put(subX8 | (c.nr-last)<<10)
+		put(zeroW8 | uint32(first+2*i-(2*i+1))<<5)
+		last = c.nr
 	}
-	return b, nil
+	put(addX8 | last<<10)
+	put(svc0)
+	back, err := a.far(branchOp, addr+uint64(len(b)), p.from+a64Size)
+	if err != nil {
+		return nil, err
+	}
+	put(back)
+	for _, c := range calls {
+		put(addX8 | c.nr<<10)
+		put(branchOp | uint32(shim-len(b)/a64Size))
+	}
+	return a.viaShim(b, p, addr, entry)
 }
 
 func (a a64) jump(p patch, trampoline uint64) ([]byte, error) { return a.branch(p.from, trampoline) }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,17 +19,17 @@ import (
 
 // glibc is what a C library and loader must give up at least.
 func glibc() []struct {
-	path  string
-	sites int
+	path       string
+	sites, any int // with a number that is proven, and that is known at run time only
 } {
 	return []struct {
-		path  string
-		sites int
+		path       string
+		sites, any int
 	}{
-		{"/lib/x86_64-linux-gnu/libc.so.6", 25},
-		{"/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", 9},
-		{"/usr/aarch64-linux-gnu/lib/libc.so.6", 27},
-		{"/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1", 11},
+		{"/lib/x86_64-linux-gnu/libc.so.6", 25, 4},
+		{"/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", 9, 0},
+		{"/usr/aarch64-linux-gnu/lib/libc.so.6", 27, 4},
+		{"/usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1", 11, 0},
 	}
 }
 
@@ -53,8 +54,9 @@ func TestRewriteGlibc(t *testing.T) {
 				t.Errorf("%s: %s at %#x: %s", g.path, s.Call, s.Addr, s.Why)
 			}
 		}
-		if r.Taken() != g.sites || !native.Shimmed(out) || native.Shimmed(data) {
-			t.Errorf("%s: %d sites taken, want %d; native %v, before %v", g.path, r.Taken(), g.sites, native.Shimmed(out), native.Shimmed(data))
+		syscallTaken(t, g.path, data, r)
+		if r.Taken() != g.sites+g.any || anyCalls(r) != g.any || !native.Shimmed(out) || native.Shimmed(data) {
+			t.Errorf("%s: %d sites taken, %d of them of any call, want %d and %d; native %v, before %v", g.path, r.Taken(), anyCalls(r), g.sites+g.any, g.any, native.Shimmed(out), native.Shimmed(data))
 		}
 		second, _, err := native.Rewrite(data)
 		if err != nil || !bytes.Equal(second, out) {
@@ -65,6 +67,36 @@ func TestRewriteGlibc(t *testing.T) {
 			t.Errorf("%s: changes its own result: %v", g.path, err)
 		}
 		sameCode(t, g.path, data, out, r)
+	}
+}
+
+// anyCalls counts the sites whose number is known at run time only.
+func anyCalls(r *native.Rewriting) (n int) {
+	for _, s := range r.Sites {
+		if s.Call == native.AnyCall {
+			n++
+		}
+	}
+	return n
+}
+
+// syscallTaken: the function syscall(2) of a C library is one of them.
+func syscallTaken(t *testing.T, path string, data []byte, r *native.Rewriting) {
+	t.Helper()
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	symbols, err := f.DynamicSymbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sym := range symbols {
+		if sym.Name == "syscall" && !slices.ContainsFunc(r.Sites, func(s native.Site) bool {
+			return s.Taken && s.Call == native.AnyCall && sym.Value <= s.Addr && s.Addr < sym.Value+sym.Size
+		}) {
+			t.Errorf("%s: syscall(2) is not taken", path)
+		}
 	}
 }
 
@@ -110,22 +142,31 @@ func sameCode(t *testing.T, path string, before, after []byte, r *native.Rewriti
 // TestRewriteAssembly: what is no proof is not taken for one.
 func TestRewriteAssembly(t *testing.T) {
 	for name, c := range map[string]struct {
-		text                 string
-		taken, left, unknown int
+		text                      string
+		taken, left, unknown, any int
 	}{
-		"plain":              {"mov $2,%eax\n syscall\n ret", 1, 0, 0},
-		"moved":              {"mov $257,%eax\n mov %rdi,%rsi\n mov $-100,%edi\n syscall\n ret", 1, 0, 0},
-		"another call":       {"mov $39,%eax\n syscall\n ret", 0, 0, 0},
-		"number changed":     {"mov $2,%eax\n add $1,%eax\n syscall\n ret", 0, 0, 1},
-		"number by a call":   {"mov $2,%eax\n call f\n syscall\n ret\nf: ret", 0, 0, 1},
-		"number from memory": {"mov (%rdi),%eax\n syscall\n ret", 0, 0, 1},
-		"jump to syscall":    {"test %edi,%edi\n jz 1f\n mov $2,%eax\n 1: syscall\n ret", 0, 0, 1},
-		"jump past number":   {"jmp 1f\n mov $2,%eax\n 1: mov %rdi,%rsi\n syscall\n ret", 0, 0, 1},
-		"jump to number":     {"test %edi,%edi\n jz 1f\n nop\n 1: mov $2,%eax\n syscall\n ret", 1, 0, 0},
-		"relative operand":   {"mov $2,%eax\n lea f(%rip),%rdi\n syscall\n ret\nf: ret", 0, 1, 0},
-		"pointer to syscall": {"mov $2,%eax\n 1: syscall\n ret\n .data\n .balign 8\n .quad 1b\n .text", 0, 0, 1},
+		"plain":              {"mov $2,%eax\n syscall\n ret", 1, 0, 0, 0},
+		"moved":              {"mov $257,%eax\n mov %rdi,%rsi\n mov $-100,%edi\n syscall\n ret", 1, 0, 0, 0},
+		"another call":       {"mov $39,%eax\n syscall\n ret", 0, 0, 0, 0},
+		"number changed":     {"mov $2,%eax\n add $1,%eax\n syscall\n ret", 1, 0, 0, 1},
+		"number by a call":   {"mov $2,%eax\n call f\n syscall\n ret\nf: ret", 0, 0, 1, 0},
+		"number from memory": {"mov (%rdi),%eax\n syscall\n ret", 0, 0, 1, 0},
+		"jump to syscall":    {"test %edi,%edi\n jz 1f\n mov $2,%eax\n 1: syscall\n ret", 0, 0, 1, 0},
+		"jump past number":   {"jmp 1f\n mov $2,%eax\n 1: mov %rdi,%rsi\n syscall\n ret", 1, 0, 0, 1},
+		"jump to number":     {"test %edi,%edi\n jz 1f\n nop\n 1: mov $2,%eax\n syscall\n ret", 1, 0, 0, 0},
+		"relative operand":   {"mov $2,%eax\n lea f(%rip),%rdi\n syscall\n ret\nf: ret", 0, 1, 0, 0},
+		"pointer to syscall": {"mov $2,%eax\n 1: syscall\n ret\n .data\n .balign 8\n .quad 1b\n .text", 0, 0, 1, 0},
 		"switch to syscall": {"lea t(%rip),%rdx\n movslq (%rdx,%rdi,4),%rax\n add %rdx,%rax\n jmp *%rax\n mov $2,%eax\n 1: syscall\n ret\n" +
-			" .section .rodata\n t: .long 1b-t\n .text", 0, 0, 1},
+			" .section .rodata\n t: .long 1b-t\n .text", 0, 0, 1, 0},
+		"64 bits":            {"mov $2,%rax\n syscall\n ret", 1, 0, 0, 0},
+		"return of a signal": {"mov $15,%rax\n syscall\n ret", 0, 0, 0, 0}, // unwinders know its bytes
+		"number given":       {"mov %rdi,%rax\n mov 8(%rsp),%r9\n syscall\n ret", 1, 0, 0, 1},
+		"number in memory":   {"mov 16(%rdi),%rax\n mov %rdx,%rsi\n syscall\n ret", 1, 0, 0, 1},
+		"given, jump to it":  {"mov %rdi,%rax\n test %rsi,%rsi\n jz 1f\n mov 8(%rsp),%r9\n 1: syscall\n ret", 0, 0, 1, 0},
+		"given, relative":    {"mov %rdi,%rax\n mov f(%rip),%r9\n syscall\n ret\nf: ret", 0, 0, 1, 0},
+		"zero":               {"mov %rdx,%rsi\n xor %eax,%eax\n syscall\n ret", 0, 0, 0, 0},
+		"hardly a path call": {"mov $202,%r9d\n 1: mov %r9d,%eax\n mov %rdx,%rsi\n syscall\n jmp 1b", 0, 0, 1, 0},
+		"perhaps one":        {"mov $257,%r9d\n 1: mov %r9d,%eax\n mov %rdx,%rsi\n syscall\n jmp 1b", 1, 0, 0, 1},
 	} {
 		path := assemble(t, "x86_64-linux-gnu-gcc", ".globl start\nstart:\n "+c.text+"\n")
 		data, err := os.ReadFile(path)
@@ -137,7 +178,7 @@ func TestRewriteAssembly(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if r.Taken() != c.taken || len(r.Sites) != c.taken+c.left || r.Unknown != c.unknown {
+		if r.Taken() != c.taken || len(r.Sites) != c.taken+c.left || r.Unknown != c.unknown || anyCalls(r) != c.any {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
@@ -160,25 +201,27 @@ func assemble(t testing.TB, compiler, text string) string {
 // TestRewriteAssemblyARM64 does the same for the other machine.
 func TestRewriteAssemblyARM64(t *testing.T) {
 	for name, c := range map[string]struct {
-		text           string
-		taken, unknown int
+		text                string
+		taken, unknown, any int
 	}{
-		"plain":            {"mov x8,#56\n svc #0\n ret", 1, 0},
-		"stores between":   {"mov x8,#56\n stp x0,x1,[sp,#16]\n svc #0\n ret", 1, 0},
-		"another call":     {"mov x8,#172\n svc #0\n ret", 0, 0},
-		"number changed":   {"mov x8,#56\n add x8,x8,#1\n svc #0\n ret", 0, 1},
-		"number loaded":    {"mov x8,#56\n ldp x7,x8,[sp]\n svc #0\n ret", 0, 1},
-		"written back":     {"mov x8,#56\n ldr x7,[x8],#8\n svc #0\n ret", 0, 1},
-		"number by a call": {"mov x8,#56\n bl f\n svc #0\n ret\nf: ret", 0, 1},
-		"jump to svc":      {"cbz x0,1f\n mov x8,#56\n 1: svc #0\n ret", 0, 1},
-		"test and jump":    {"tbnz x0,#3,1f\n mov x8,#56\n 1: svc #0\n ret", 0, 1},
+		"plain":            {"mov x8,#56\n svc #0\n ret", 1, 0, 0},
+		"stores between":   {"mov x8,#56\n stp x0,x1,[sp,#16]\n svc #0\n ret", 1, 0, 0},
+		"another call":     {"mov x8,#172\n svc #0\n ret", 0, 0, 0},
+		"number changed":   {"mov x8,#56\n add x8,x8,#1\n svc #0\n ret", 1, 0, 1},
+		"number loaded":    {"mov x8,#56\n ldp x7,x8,[sp]\n svc #0\n ret", 0, 1, 0},
+		"written back":     {"mov x8,#56\n ldr x7,[x8],#8\n svc #0\n ret", 0, 1, 0},
+		"number by a call": {"mov x8,#56\n bl f\n svc #0\n ret\nf: ret", 0, 1, 0},
+		"jump to svc":      {"cbz x0,1f\n mov x8,#56\n 1: svc #0\n ret", 1, 0, 1},
+		"test and jump":    {"tbnz x0,#3,1f\n mov x8,#56\n 1: svc #0\n ret", 1, 0, 1},
+		"number given":     {"mov w8,w0\n mov x0,x1\n svc #0\n ret", 1, 0, 1},
+		"data":             {"ret\n .word 0x00001234\n svc #0\n ret", 0, 1, 0},
 	} {
 		data, err := os.ReadFile(assemble(t, "aarch64-linux-gnu-gcc", ".globl start\nstart:\n "+c.text+"\n"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, r, err := native.Rewrite(data)
-		if err != nil || r.Taken() != c.taken || len(r.Sites) != c.taken || r.Unknown != c.unknown {
+		if err != nil || r.Taken() != c.taken || len(r.Sites) != c.taken || r.Unknown != c.unknown || anyCalls(r) != c.any {
 			t.Errorf("%s: %v, %+v", name, err, r)
 		}
 	}

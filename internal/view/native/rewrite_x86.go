@@ -14,47 +14,13 @@ import (
 // the shim, and jumps back.
 type x86 struct{}
 
-// pathCallsAMD64 are the calls that the shim makes, by number.
-func pathCallsAMD64(nr uint32) string {
-	switch nr {
-	case 2:
-		return "open"
-	case 4:
-		return "stat"
-	case 6:
-		return "lstat"
-	case 21:
-		return "access"
-	case 59:
-		return "execve"
-	case 79:
-		return "getcwd"
-	case 80:
-		return "chdir"
-	case 81:
-		return "fchdir"
-	case 89:
-		return "readlink"
-	case 137:
-		return "statfs"
-	case 257:
-		return "openat"
-	case 262:
-		return "newfstatat"
-	case 267:
-		return "readlinkat"
-	case 269:
-		return "faccessat"
-	case 322:
-		return "execveat"
-	case 332:
-		return "statx"
-	case 436:
-		return "close_range"
-	case 439:
-		return "faccessat2"
+// pathCallsAMD64 are the calls that the shim makes.
+func pathCallsAMD64() []pathCall {
+	return []pathCall{
+		{2, "open"}, {4, "stat"}, {6, "lstat"}, {21, "access"}, {59, "execve"}, {79, "getcwd"}, {80, "chdir"},
+		{81, "fchdir"}, {89, "readlink"}, {137, "statfs"}, {257, "openat"}, {262, "newfstatat"}, {267, "readlinkat"},
+		{269, "faccessat"}, {322, "execveat"}, {332, "statx"}, {436, "close_range"}, {439, "faccessat2"},
 	}
-	return ""
 }
 
 // x86Code is what a sweep over the code found.
@@ -144,10 +110,21 @@ func (c *x86Code) sweepPart(p *program, s part) error {
 			case x86asm.Rel:
 				c.targets[at+uint64(n)+uint64(int64(a))] = origin{"the instruction", at}
 			case x86asm.Mem:
+				to := uint64(a.Disp)
 				if a.Base == x86asm.RIP {
-					if err := c.reference(p, at+uint64(n)+uint64(a.Disp), at); err != nil {
-						return err
-					}
+					to += at + uint64(n)
+				} else if !p.image.FixedAddress() {
+					continue
+				}
+				if err := c.reference(p, to, at); err != nil {
+					return err
+				}
+			case x86asm.Imm:
+				if !p.image.FixedAddress() { // else it may be an address
+					continue
+				}
+				if err := c.reference(p, uint64(a), at); err != nil {
+					return err
 				}
 			}
 		}
@@ -187,17 +164,24 @@ func (x x86) sites(p *program) ([]Site, []patch, int, error) {
 	var patches []patch
 	unknown := 0
 	for _, i := range c.calls {
-		nr, ok := c.number(i)
-		if !ok {
+		nr, known := c.number(i)
+		name := AnyCall
+		if known {
+			name = nameOf(pathCallsAMD64(), nr)
+		} else if nr, ok := c.guess(i); ok && nameOf(pathCallsAMD64(), nr) == "" {
 			unknown++
 			continue
 		}
-		name := pathCallsAMD64(nr)
 		if name == "" {
 			continue
 		}
 		s := Site{Addr: c.addr(i), Call: name}
 		t, why := c.take(i)
+		if !known && why != "" {
+			unknown++
+			continue
+		}
+		t.any = !known
 		if s.Why = why; why == "" {
 			t.site = len(sites)
 			patches = append(patches, t)
@@ -225,15 +209,64 @@ func (c *x86Code) number(i int) (uint32, bool) {
 			return 0, false
 		}
 		at = before
-		if inst.Op == x86asm.MOV && inst.Args[0] == x86asm.EAX {
-			imm, ok := inst.Args[1].(x86asm.Imm)
-			return uint32(imm), ok
+		if nr, ok := constant(inst); ok && family(inst.Args[0]) == family(x86asm.EAX) {
+			return nr, true
 		}
 		if !harmless(inst.Op) || writesRAX(inst) {
 			return 0, false
 		}
 	}
 	return 0, false
+}
+
+// guess says which number a system call probably has that is not proven: what
+// the code above it, whether it is run before or not, has put last into the
+// register that the number comes from. It serves to leave calls alone that are
+// hardly path calls, futex(2) above all.
+func (c *x86Code) guess(i int) (nr uint32, ok bool) {
+	const far = 256
+	from := family(x86asm.EAX)
+	for j := i - 1; j >= 0 && i-j < far; j-- {
+		n, inst, ok := decodeX86(c.bytes(c.addr(j)))
+		if !ok || c.addr(j)+uint64(n) != c.addr(j+1) || inst.Op == x86asm.RET || c.targets[c.addr(j+1)].what == "a function" {
+			return 0, false
+		}
+		if family(inst.Args[0]) != from || inst.Op == x86asm.CMP || inst.Op == x86asm.TEST || inst.Op == x86asm.PUSH {
+			continue
+		}
+		if nr, ok := constant(inst); ok {
+			return nr, true
+		}
+		if from = family(inst.Args[1]); inst.Op != x86asm.MOV || from < 0 {
+			return 0, false
+		}
+	}
+	return 0, false
+}
+
+// constant returns what an instruction puts into the register that is its first operand.
+func constant(inst x86asm.Inst) (uint32, bool) {
+	if family(inst.Args[0]) < 0 {
+		return 0, false
+	}
+	if inst.Op == x86asm.XOR && inst.Args[0] == inst.Args[1] {
+		return 0, true
+	}
+	imm, ok := inst.Args[1].(x86asm.Imm)
+	return uint32(imm), ok && inst.Op == x86asm.MOV
+}
+
+// family returns which general register an operand is, whether 32 or 64 bits of
+// it, or -1.
+func family(a x86asm.Arg) int {
+	r, ok := a.(x86asm.Reg)
+	switch {
+	case ok && x86asm.EAX <= r && r <= x86asm.R15L:
+		return int(r - x86asm.EAX)
+	case ok && x86asm.RAX <= r && r <= x86asm.R15:
+		return int(r - x86asm.RAX)
+	}
+	return -1
 }
 
 // harmless reports whether op goes on with the next instruction and changes no
@@ -300,17 +333,75 @@ const (
 	nearLen  = 5                                  // call and jmp with 32 bits
 )
 
+const (
+	viaShim  = len(stepOver) + nearLen + len(stepBack) + nearLen // the call of the shim, and the way back
+	oneTest  = 8                                                 // of the number
+	oneCall  = 2                                                 // syscall
+	shortLen = 2                                                 // jmp with 8 bits
+)
+
 func (x86) trampolineSize(p patch) int {
-	return len(p.moved) + len(stepOver) + len(stepBack) + 2*nearLen
+	n := len(p.moved) + viaShim
+	if p.any {
+		n += oneTest*len(pathCallsAMD64()) + shortLen + oneCall + nearLen
+	}
+	return n
 }
 
 func (x x86) trampoline(p patch, addr, entry uint64) ([]byte, error) {
-	b := append(append([]byte(nil), p.moved...), stepOver...)
+	b := append([]byte(nil), p.moved...)
+	if p.any {
+		return x.anyCall(b, p, addr, entry)
+	}
+	return x.viaShim(b, p, addr, entry)
+}
+
+// viaShim appends the call of the shim, and the jump back, to a trampoline at addr.
+func (x x86) viaShim(b []byte, p patch, addr, entry uint64) ([]byte, error) {
+	b = append(b, stepOver...)
 	call, err := near(0xe8, addr+uint64(len(b)), entry)
 	if err != nil {
 		return nil, err
 	}
 	b = append(append(b, call...), stepBack...)
+	back, err := x.branch(addr+uint64(len(b)), p.from+uint64(p.size))
+	return append(b, back...), err
+}
+
+// anyCall appends to a trampoline what calls the shim if the number in eax is
+// one of the path calls, and else makes the system call right here: with the
+// stack pointer as it was, which clone, vfork and rt_sigreturn depend on. Only
+// rcx serves to compare, which the system call changes anyway; flags stay. The
+// jumps are short ones: half of them forward, half of them back.
+func (x x86) anyCall(b []byte, p patch, addr, entry uint64) ([]byte, error) {
+	calls := pathCallsAMD64()
+	half := len(calls) / 2
+	shim := len(b) + half*oneTest + shortLen
+	test := func(c pathCall) error {
+		b = binary.LittleEndian.AppendUint32(append(b, 0x8d, 0x88), -c.nr) // lea -nr(%rax),%ecx
+		d := shim - (len(b) + shortLen)
+		if d != int(int8(d)) {
+			return fmt.Errorf("%w: too many calls to tell apart", ErrUnproven)
+		}
+		b = append(b, 0xe3, byte(d)) // jrcxz
+		return nil
+	}
+	for _, c := range calls[:half] {
+		if err := test(c); err != nil {
+			return nil, err
+		}
+	}
+	b = append(b, 0xeb, byte(viaShim)) // jmp over it
+	b, err := x.viaShim(b, p, addr, entry)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range calls[half:] {
+		if err := test(c); err != nil {
+			return nil, err
+		}
+	}
+	b = append(b, 0x0f, 0x05) // syscall
 	back, err := x.branch(addr+uint64(len(b)), p.from+uint64(p.size))
 	return append(b, back...), err
 }

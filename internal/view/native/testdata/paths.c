@@ -167,6 +167,8 @@ static void list(const char *p)
 
 	say("scandir", p, n);
 	for (i = 0; i < n; i++) {
+		if (!strcmp(e[i]->d_name, "paths"))
+			continue; /* the program itself, which need not be the same */
 		printf("  %s type %d\n", e[i]->d_name, e[i]->d_type);
 		snprintf(b, sizeof(b), "%s/%s", p, e[i]->d_name);
 		r = lstat(b, &st), print_stat("lstat of it", b, r, &st);

@@ -80,20 +80,22 @@ static int bad_pointer(const void *p)
 	return (ulong)p < PAGE_ZERO;
 }
 
+/* skip steps over what counts for nothing before a component: slashes and ".". */
+static inline const char *skip(const char *p)
+{
+	while (*p == '/' || (p[0] == '.' && (p[1] == '/' || !p[1])))
+		p++;
+	return p;
+}
+
 /*
  * below returns what is left of the absolute path p below a prefix, or 0.
- * Repeated slashes and "." count for nothing; ".." matches no prefix.
+ * ".." matches no prefix.
  */
-static const char *below(const char *p, const char *prefix, const char *end)
+static inline const char *below(const char *p, const char *prefix, const char *end)
 {
-	while (prefix < end) {
-		for (;;) { /* both stand before a slash */
-			while (*p == '/')
-				p++;
-			if (p[0] != '.' || (p[1] != '/' && p[1]))
-				break;
-			p++;
-		}
+	while (prefix < end) { /* both stand before a slash */
+		p = skip(p);
 		prefix++;
 		while (prefix < end && *prefix != '/')
 			if (*p++ != *prefix++)
@@ -101,9 +103,7 @@ static const char *below(const char *p, const char *prefix, const char *end)
 		if (*p && *p != '/')
 			return 0;
 	}
-	while (*p == '/' || (p[0] == '.' && (p[1] == '/' || !p[1])))
-		p++;
-	return p;
+	return skip(p);
 }
 
 /* parent reports whether a component, which begins at p, is "..". */
@@ -128,6 +128,7 @@ static int locate(long dirfd, const char *path, struct place *to)
 {
 	const struct table *t = table();
 	const struct root *r = (const struct root *)(t + 1);
+	const char *first;
 	int i;
 
 	if (bad_pointer(path) || t->flags & ZONE_ASK_ALL)
@@ -138,10 +139,13 @@ static int locate(long dirfd, const char *path, struct place *to)
 		to->in_root = 0;
 		return 1;
 	}
+	first = skip(path);
 	for (i = 0; i < t->roots; i++, r++) {
-		const char *prefix = (const char *)t + r->off;
-		const char *rest = below(path, prefix, prefix + r->len);
+		const char *prefix = (const char *)t + r->off, *rest;
 
+		if (r->len && prefix[1] != *first)
+			continue; /* most of them */
+		rest = below(path, prefix, prefix + r->len);
 		if (!rest || (r->flags & ZONE_EXACT && *rest))
 			continue;
 		if (r->fd < 0)
