@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -107,7 +108,8 @@ func (c *cell) placeRoots() error {
 				return err
 			}
 		}
-		roots, dirs = c.roots(), c.directories()
+		roots = c.roots()
+		dirs = c.directories(roots)
 	}
 	table, err := zone.BuildTable(roots, dirs)
 	if err != nil {
@@ -130,7 +132,7 @@ func (c *cell) roots() []zone.Root {
 	fiber := "/Cell/" + c.state.fiber
 	t := rootTable{list: []zone.Root{
 		{Prefix: "/", FD: zone.ViewFD, Flags: zone.InRoot},
-		{Prefix: c.Plan.View, FD: zone.ViewFD, Flags: zone.InRoot},
+		{Prefix: c.Plan.View, FD: zone.ViewFD}, // above it are directories of its name, not "/"
 		{Prefix: "/tmp", FD: zone.TmpFD},
 		{Prefix: "/var/tmp", FD: zone.TmpFD},
 		{Prefix: "/dev/shm", FD: zone.TmpFD},
@@ -192,17 +194,29 @@ func (t *rootTable) announce(path string, listed bool) {
 	}
 }
 
-// directories are those whose names getcwd tells without asking.
-func (c *cell) directories() (list []zone.Dir) {
+// directories are those whose names getcwd tells without asking, and those of the
+// view that the supervisor lists.
+func (c *cell) directories(roots []zone.Root) (list []zone.Dir) {
 	add := func(fd int, name string) {
 		var st unix.Stat_t
 		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			list = append(list, zone.Dir{Dev: uint64(st.Dev), Ino: st.Ino, Name: name})
+			listed := slices.ContainsFunc(roots, func(r zone.Root) bool { return r.Prefix == name && r.Flags&zone.Exact != 0 })
+			list = append(list, zone.Dir{Dev: uint64(st.Dev), Ino: st.Ino, Name: name, Listed: listed})
 		}
 	}
 	add(zone.HomeFD, c.homeName())
 	add(zone.ViewFD, "/")
 	add(zone.TmpFD, "/tmp")
+	for _, r := range roots {
+		if r.Flags&zone.Exact == 0 || r.Prefix == "/" {
+			continue
+		}
+		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+		if fd, err := unix.Openat2(zone.ViewFD, r.Prefix, &how); err == nil {
+			add(fd, r.Prefix)
+			unix.Close(fd) // a path descriptor has nothing to flush
+		}
+	}
 	for i, u := range c.unveil {
 		add(c.unveilFD[i], u.Path)
 	}

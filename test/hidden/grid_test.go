@@ -53,9 +53,9 @@ const (
 		none/x x x/ x/file x/.. x/../file r r/in/inner r/plain file file/ u u/x/file u/file u/../u/file hidden hidden/secret ../u ../u/file
 		../u/x/file ../hidden in in/.. in/inner inside across probe b many/11/name 11/name 1.0 apps null b ../tmp/b ../../tmp/b ../../../tmp/b
 		../../../../../../../tmp/b ../../../../../../../..{far}/u/x/file upper top/tmp work/file usr/home usr/..{far}/u/file`
-	places = `/ /tmp /usr /usr/.. /var /dev /Data /Data/apps /Programs /Programs/probe /bin /lib {far} {far}/u {far}/u/x {far}/u/x/sub {far}/u/r
+	places = `/ /tmp /usr /usr/.. /dev /Data /Data/apps /Programs /Programs/probe /bin /lib {far} {far}/u {far}/u/x {far}/u/x/sub {far}/u/r
 		{far}/u/r/in {far}/many {far}/many/0 {far}/many/11 /home {work} {work}/sub {far}/u/x/top {far}/u/x/upper {far}/u/x/beside {far}/u/x/tmp`
-	apartPlaces = `/var/tmp /dev/shm /Cell /Cell/self/tmp {work}/.. {view} {view}/usr {view}{far} /proc/self/root /dev/fd`
+	apartPlaces = `/var /usr/var /var/tmp /dev/shm /Cell /Cell/self/tmp {work}/.. {view} {view}/usr {view}{far} /proc/self/root /dev/fd`
 )
 
 // grid returns the calls that are made with all names alike. The answers are in
@@ -122,7 +122,7 @@ func changesGrid() (list []block) {
 	ends := [][2]string{
 		{"tmp", "/tmp/b"}, {"home", "/Data/apps/probe/new"}, {"far", "{far}/u/x/new"}, {"work", "{work}/file"}, {"view", "/usr/bin/probe"}, {"dev", "/dev/null"},
 		{"way", "{far}/u"}, {"root", "/"}, {"hidden", "{far}/u/hidden/secret"}, {"host", "/etc/passwd"}, {"single", "{far}/u/file"}, {"many", "{far}/many/11/name"},
-		{"listed", "/home"}, {"usr", "/usr"}, {"hole", "/Data"},
+		{"listed", "/home"}, {"usr", "/usr"}, {"hole", "/Data"}, {"nested", "{far}/u/r/in/inner"}, {"outer", "{work}/../.."},
 	}
 	for _, at := range []string{"/tmp", "/Data/apps/probe", "{far}/u/x", "{work}"} {
 		for _, e := range ends {
@@ -133,6 +133,8 @@ func changesGrid() (list []block) {
 					"statfs "+n, "list "+n, "kinds "+n+"/", "readlink - "+n)
 			}
 		}
+		add("a link inside from "+at, false, "symlink {below} "+at+"/in", "stat "+at+"/in", "stat "+at+"/in/file", "list "+at+"/in", "chdir "+at+"/in", "getcwd", home, "realpath "+at+"/in",
+			"open "+at+"/in PATH", "open "+at+"/in/sub/below RDONLY", "open "+at+"/in RDONLY", "access "+at+"/in 4")
 		add("a chain of links from "+at, false, "symlink a-tmp "+at+"/chain", "stat "+at+"/chain", "open "+at+"/chain WRONLY", "symlink "+at+"/chain /tmp/back",
 			"stat /tmp/back", "unlink /tmp/back")
 		add("write through links in "+at, false, "write "+at+"/a-tmp changed", "read /tmp/b", "write "+at+"/r-far changed", "read {far}/u/x/new", "write "+at+"/a-view x",
@@ -162,7 +164,7 @@ func changesGrid() (list []block) {
 	}
 	for i, group := range []string{"/ /tmp {far}/u/x {far}/u /home /usr /bin {work}/sub /Data/apps/probe {far}/many/11 {far}/u/x/beside", "/var/tmp /dev/shm {view} /proc/self/cwd"} {
 		for dir := range strings.FieldsSeq(group) {
-			for _, how := range []string{"chdir ", "rawchdir "} {
+			for _, how := range []string{"chdir ", "syschdir ", "rawchdir "} {
 				calls := []string{how + dir}
 				for c := range strings.SplitSeq("getcwd,stat .,stat ..,stat tmp/b,stat file,realpath .,list .,open .. PATH", ",") {
 					calls = append(calls, "spawn {view}/bin/native "+c)

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -100,8 +101,9 @@ func (p *place) unveils(workRights string) []string {
 }
 
 func (p *place) replacer(back bool) *strings.Replacer {
-	list := []string{"{work}", p.work, "{base}", filepath.Dir(p.work), "{far}", p.far, "{view}", p.view, "{long}", strings.Repeat("n", 256)}
+	list := []string{"{work}", p.work, "{below}", strings.TrimPrefix(p.work, "/tmp/"), "{base}", filepath.Dir(p.work), "{far}", p.far, "{view}", p.view, "{long}", strings.Repeat("n", 256)}
 	if back {
+		list = slices.Delete(list, 2, 4) // what is below /tmp can be told from the whole
 		for i := 0; i < len(list); i += 2 {
 			list[i], list[i+1] = list[i+1], list[i]
 		}
@@ -166,7 +168,7 @@ func (s *stage) own(t *testing.T, dir string) {
 }
 
 // numbers are parts of answers that are another's each time.
-var numbers = regexp.MustCompile(`(/proc/|/Cell/|pipe:\[|^ok )(?:[0-9a-f]{8}|\d{2,})\b`)
+var numbers = regexp.MustCompile(`(/proc/|/Cell/|pipe:\[|^ok |^)(?:[0-9a-f]{8}|\d{2,})\b`)
 
 // cell returns nip running a command of the package with what p has unveiled.
 func (s *stage) cell(p *place, command, workRights string, flags ...string) *exec.Cmd {

@@ -438,9 +438,26 @@ static void do_chdir(char **a)
 	result(chdir(a[0]));
 }
 
-static void do_rawchdir(char **a)
+static void do_syschdir(char **a)
 {
 	result(syscall(SYS_chdir, a[0]));
+}
+
+/* do_rawchdir makes a call that is not the C library's. */
+static void do_rawchdir(char **a)
+{
+#if defined(__x86_64__)
+	long r;
+
+	__asm__ volatile("syscall" : "=a"(r) : "a"(SYS_chdir), "D"(a[0]) : "rcx", "r11", "memory");
+#elif defined(__aarch64__)
+	register long number __asm__("x8") = SYS_chdir;
+	register long r __asm__("x0") = (long)a[0];
+
+	__asm__ volatile("svc #0" : "+r"(r) : "r"(number) : "memory");
+#endif
+	errno = r < 0 ? (int)-r : 0;
+	result(r);
 }
 
 static void do_fchdir(char **a)
@@ -581,7 +598,7 @@ static const struct {
 	{ "readlink", 2, do_readlink }, { "getcwd", 0, do_getcwd }, { "realpath", 1, do_realpath }, { "statfs", 1, do_statfs },
 	{ "getxattr", 2, do_getxattr }, { "listxattr", 1, do_listxattr }, { "list", 1, do_list }, { "kinds", 1, do_kinds },
 	{ "read", 1, do_read }, { "exec", 1, do_exec }, { "spawn", 1, do_spawn }, { "fork", 1, do_fork }, { "handle", 1, do_handle },
-	{ "access", 2, do_access }, { "faccess2", 2, do_faccess2 }, { "chdir", 1, do_chdir }, { "rawchdir", 1, do_rawchdir },
+	{ "access", 2, do_access }, { "faccess2", 2, do_faccess2 }, { "chdir", 1, do_chdir }, { "rawchdir", 1, do_rawchdir }, { "syschdir", 1, do_syschdir },
 	{ "fchdir", 1, do_fchdir }, { "truncate", 1, do_truncate }, { "mkdir", 1, do_mkdir }, { "mkdirat", 2, do_mkdirat },
 	{ "mkfifo", 1, do_mkfifo }, { "mkfile", 1, do_mkfile }, { "mkdev", 1, do_mkdev }, { "rmdir", 1, do_rmdir },
 	{ "unlink", 1, do_unlink }, { "unlinkat", 3, do_unlinkat }, { "symlink", 2, do_symlink }, { "link", 2, do_link },

@@ -359,6 +359,7 @@ var changes = map[string]func(a []string) error{
 	"access":   func(a []string) error { return unix.Access(a[0], uint32(a[1][0]-'0')) },
 	"faccess2": func(a []string) error { return unix.Faccessat2(unix.AT_FDCWD, a[0], unix.R_OK, bits(a[1])) },
 	"rawchdir": func(a []string) error { return unix.Chdir(a[0]) },
+	"syschdir": func(a []string) error { return unix.Chdir(a[0]) },
 	"chdir":    func(a []string) error { return unix.Chdir(a[0]) },
 	"fchdir":   func(a []string) error { return at(a[0], unix.Fchdir) },
 	"truncate": func(a []string) error { return unix.Truncate(a[0], 3) },
