@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the programs that tests put into packages. They are all static.
+# Builds the programs that tests put into packages. All but native are static.
 #
 # usage: test/fixtures.sh DIRECTORY
 #   attack   test/escape/attack: every attempt to get out of a cell
@@ -8,6 +8,8 @@
 #   early    test/hidden/early: path calls of a program that asks nothing by itself
 #   gohello  a Go program
 #   probe    test/hidden/probe: path calls
+#   native   test/hidden/native, the same in C: a directory of the program as it is
+#            dynamic, with its C library and loader, and as it is static
 #   empty, landrunlike   what starts of nip are timed against
 set -eu
 cd "$(dirname "$0")/.."
@@ -25,3 +27,11 @@ gcc $tiny -DSTATUS=10 -o "$out/ten" test/bench/true.c
 for program in test/programs/gohello test/hidden/probe test/bench/start/empty test/bench/start/landrunlike; do
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$out/${program##*/}" "./$program"
 done
+
+native=$out/native
+libraries=$(dirname "$(gcc -print-file-name=libc.so.6)")
+mkdir -p "$native/tree/bin" "$native/tree/lib"
+gcc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -o "$native/tree/bin/native" test/hidden/native/probe.c
+gcc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -static -o "$native/static" test/hidden/native/probe.c
+cp -L "$libraries"/libc.so.6 "$libraries"/ld-linux*.so.* "$native/tree/lib"
+cp "$out/probe" "$native/tree/bin"

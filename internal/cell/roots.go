@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -107,7 +108,8 @@ func (c *cell) placeRoots() error {
 				return err
 			}
 		}
-		roots, dirs = c.roots(), c.directories()
+		roots = c.roots()
+		dirs = c.directories(roots)
 	}
 	table, err := zone.BuildTable(roots, dirs)
 	if err != nil {
@@ -130,7 +132,7 @@ func (c *cell) roots() []zone.Root {
 	fiber := "/Cell/" + c.state.fiber
 	t := rootTable{list: []zone.Root{
 		{Prefix: "/", FD: zone.ViewFD, Flags: zone.InRoot},
-		{Prefix: c.Plan.View, FD: zone.ViewFD, Flags: zone.InRoot},
+		{Prefix: c.Plan.View, FD: zone.ViewFD}, // above it are directories of its name, not "/"
 		{Prefix: "/tmp", FD: zone.TmpFD},
 		{Prefix: "/var/tmp", FD: zone.TmpFD},
 		{Prefix: "/dev/shm", FD: zone.TmpFD},
@@ -192,17 +194,29 @@ func (t *rootTable) announce(path string, listed bool) {
 	}
 }
 
-// directories are those whose names getcwd tells without asking.
-func (c *cell) directories() (list []zone.Dir) {
+// directories are those whose names getcwd tells without asking, and those of the
+// view that the supervisor lists.
+func (c *cell) directories(roots []zone.Root) (list []zone.Dir) {
 	add := func(fd int, name string) {
 		var st unix.Stat_t
 		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			list = append(list, zone.Dir{Dev: uint64(st.Dev), Ino: st.Ino, Name: name})
+			listed := slices.ContainsFunc(roots, func(r zone.Root) bool { return r.Prefix == name && r.Flags&zone.Exact != 0 })
+			list = append(list, zone.Dir{Dev: uint64(st.Dev), Ino: st.Ino, Name: name, Listed: listed})
 		}
 	}
 	add(zone.HomeFD, c.homeName())
 	add(zone.ViewFD, "/")
 	add(zone.TmpFD, "/tmp")
+	for _, r := range roots {
+		if r.Flags&zone.Exact == 0 || r.Prefix == "/" {
+			continue
+		}
+		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+		if fd, err := unix.Openat2(zone.ViewFD, r.Prefix, &how); err == nil {
+			add(fd, r.Prefix)
+			unix.Close(fd) // a path descriptor has nothing to flush
+		}
+	}
 	for i, u := range c.unveil {
 		add(c.unveilFD[i], u.Path)
 	}
@@ -213,22 +227,30 @@ func (c *cell) directories() (list []zone.Dir) {
 	return list
 }
 
-// punch makes what is unveiled below /tmp visible in the cell's own: a directory
-// of mode 0 stands there, as holes do in a view.
+// punch makes what has a name below /tmp visible in the cell's own, so that a
+// directory on the way is the same one for who asks and who does not: at the end
+// a directory of mode 0 stands there, as holes do in a view.
 func (c *cell) punch() error {
+	if !c.Hide {
+		return nil
+	}
+	paths := []string{c.Plan.View}
 	for _, u := range c.unveil {
-		rest, ok := strings.CutPrefix(u.Path, "/tmp/")
-		if !ok || !c.Hide {
+		paths = append(paths, u.Path)
+	}
+	for _, path := range paths {
+		rest, ok := strings.CutPrefix(path, "/tmp/")
+		if !ok {
 			continue
 		}
-		at, mode := c.state.tmp(), uint32(0o700)
+		at, mode := c.state.tmp(), uint32(0o755)
 		for name, more := "", true; more; {
 			name, rest, more = strings.Cut(rest, "/")
 			if at += "/" + name; !more {
 				mode = 0
 			}
 			if err := c.punchOne(at, mode); err != nil {
-				return fmt.Errorf("show %s: %w", u.Path, err)
+				return fmt.Errorf("show %s: %w", path, err)
 			}
 		}
 	}

@@ -157,9 +157,7 @@ func (t *names) make(skeleton, path string, b *branch, parent *node) (*node, err
 		t.cover(d.under, "", unix.AT_EMPTY_PATH)
 	}
 	for c, next := range b.below {
-		if d.under >= 0 { // a hole of the view
-			t.cover(d.under, c, unix.AT_SYMLINK_NOFOLLOW)
-		}
+		t.cover(d.base(), c, unix.AT_SYMLINK_NOFOLLOW) // a hole of the view, or of the cell's /tmp
 		if d.below[c], err = t.make(skeleton, strings.TrimSuffix(path, "/")+"/"+c, next, d); err != nil {
 			return nil, err
 		}

@@ -78,8 +78,8 @@ const Magic = uint64('n') | 'i'<<8 | 'p'<<16 | 'z'<<24 | 'o'<<32 | 'n'<<40 | 'e'
 
 // Offsets in the table. Numbers are little-endian. A root is its prefix' offset
 // in the table and length (2 bytes each), its descriptor (4) and flags (4); a
-// directory is device and inode (8 each), and its name's offset and length (2
-// each), padded to 24 bytes.
+// directory is device and inode (8 each), its name's offset and length (2 each)
+// and flags (4): Listed.
 const (
 	HeaderFlags    = 8  // 4 bytes: AskAll, HasExact
 	HeaderRoots    = 12 // 2 bytes: how many roots
@@ -116,8 +116,8 @@ const InRoot RootFlags = 1
 const Exact RootFlags = 2
 
 // Unseen is for a root of which the view knows nothing, not even a placeholder
-// on the way: paths below "/" that the kernel does not find and that have ".."
-// in them are asked if they have a component of such a root's.
+// on the way: paths below "/" that the kernel does not find are asked if they
+// have a component of such a root's, as they may come there by ".." or a symlink.
 const Unseen RootFlags = 4
 
 // Ask as a root's descriptor sends the names below it to the supervisor.
@@ -137,7 +137,13 @@ type Root struct {
 type Dir struct {
 	Dev, Ino uint64
 	Name     string // canonical
+	// Listed says that the supervisor lists it, as it is that of an Exact root:
+	// a path that comes there by way of a symlink is asked, too.
+	Listed bool
 }
+
+// Listed is the flag of such a directory.
+const Listed = 1
 
 // BuildTable makes the cell's part of the zone, TableSize bytes at most. Of
 // several roots that a path lies below the longest counts. No roots at all make
@@ -183,6 +189,9 @@ func BuildTable(roots []Root, dirs []Dir) ([]byte, error) {
 		le.PutUint64(e[8:], d.Ino)
 		le.PutUint16(e[16:], uint16(len(b)))
 		le.PutUint16(e[18:], uint16(len(d.Name)))
+		if d.Listed {
+			le.PutUint32(e[20:], Listed)
+		}
 		b = append(b, d.Name...)
 	}
 	if len(b) > TableSize {

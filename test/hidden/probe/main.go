@@ -2,16 +2,18 @@
 // gave: an error's name, or what the call is for. The tests run it in a cell and
 // in a chroot of the same names and compare.
 //
-// A line is CALL ARGUMENT…; words have no spaces, "-" is an empty one.
+// A line is CALL ARGUMENT…; words have no spaces, "-" is an empty one. With
+// arguments it makes that one call.
 package main
 
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
-	"sort"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -28,19 +30,25 @@ func main() {
 		return
 	}
 	unix.Umask(0o027)
+	if len(os.Args) > 1 {
+		fmt.Println(answer(os.Args[1:]))
+		return
+	}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
-		words := strings.Fields(lines.Text())
-		if len(words) == 0 {
-			continue
+		if words := strings.Fields(lines.Text()); len(words) > 0 {
+			fmt.Println(answer(words))
 		}
-		for i := range words {
-			if words[i] == "-" {
-				words[i] = ""
-			}
-		}
-		fmt.Println(probe(words[0], words[1:]))
 	}
+}
+
+func answer(words []string) string {
+	for i := range words {
+		if words[i] == "-" {
+			words[i] = ""
+		}
+	}
+	return probe(words[0], words[1:])
 }
 
 var flags = map[string]int{
@@ -117,11 +125,121 @@ func described(st *unix.Stat_t, err error) string {
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return fmt.Sprintf("ok directory %o", st.Mode&0o7777)
 	}
-	links := st.Nlink
-	if st.Mode&0o200 == 0 { // of a package
-		links = 0
+	if st.Mode&0o200 == 0 { // of a package: other blobs may be linked as often, and programs are of any size
+		return fmt.Sprintf("ok type %o mode %o", st.Mode&unix.S_IFMT, st.Mode&0o7777)
 	}
-	return fmt.Sprintf("ok type %o mode %o size %d links %d", st.Mode&unix.S_IFMT, st.Mode&0o7777, st.Size, links)
+	return fmt.Sprintf("ok type %o mode %o size %d links %d", st.Mode&unix.S_IFMT, st.Mode&0o7777, st.Size, st.Nlink)
+}
+
+// letters are those of the types of files, by number as in struct dirent.
+const letters = "?pc?d?b?-?l?s???"
+
+func kindOf(e os.DirEntry) int {
+	switch m := e.Type(); {
+	case m.IsRegular():
+		return unix.DT_REG
+	case m.IsDir():
+		return unix.DT_DIR
+	case m&os.ModeSymlink != 0:
+		return unix.DT_LNK
+	case m&os.ModeCharDevice != 0:
+		return unix.DT_CHR
+	case m&os.ModeNamedPipe != 0:
+		return unix.DT_FIFO
+	}
+	return unix.DT_UNKNOWN
+}
+
+// listing prints what say makes of each name in a directory.
+func listing(dir string, say func(os.DirEntry) string) string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return result(err.(*os.PathError).Err)
+	}
+	var list []string
+	for _, e := range entries {
+		list = append(list, say(e))
+	}
+	return strings.Join(list, " ")
+}
+
+// realpath is realpath(3) by lstat and readlink.
+func realpath(path string) string {
+	if path == "" {
+		return "ENOENT"
+	}
+	at, links := "", 0
+	if path[0] != '/' {
+		var b [4096]byte
+		n, err := unix.Getcwd(b[:])
+		if err != nil {
+			return result(err)
+		}
+		at = strings.TrimSuffix(string(b[:n-1]), "/")
+	}
+	for path != "" {
+		c, rest, more := strings.Cut(path, "/")
+		path = rest
+		switch c {
+		case "", ".":
+			continue
+		case "..":
+			at = at[:max(strings.LastIndexByte(at, '/'), 0)]
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(at+"/"+c, &st); err != nil {
+			return result(err)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+			if at += "/" + c; more {
+				if err := unix.Stat(at+"/", &st); err != nil {
+					return result(err)
+				}
+			}
+			continue
+		}
+		var b [4096]byte
+		n, err := unix.Readlink(at+"/"+c, b[:])
+		if err != nil {
+			return result(err)
+		}
+		if links++; links > 40 {
+			return "ELOOP"
+		}
+		if b[0] == '/' {
+			at = ""
+		}
+		path = string(b[:n])
+		if more {
+			path += "/" + rest
+		}
+	}
+	if at == "" {
+		at = "/"
+	}
+	return "ok " + at
+}
+
+// spawn starts a program and says what it printed.
+func spawn(a []string) string {
+	r, w, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	defer r.Close()
+	pid, err := syscall.ForkExec(a[0], a, &syscall.ProcAttr{Files: []uintptr{0, w.Fd(), 2}})
+	w.Close()
+	if err != nil {
+		return result(err)
+	}
+	text, _ := io.ReadAll(r)
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(pid, &status, 0, nil); err != nil || status != 0 {
+		return fmt.Sprintf("status %x", int(status))
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	return "ok " + line
 }
 
 func pointer(s string) uintptr {
@@ -137,6 +255,7 @@ var looks = map[string]func(a []string) string{
 	"openat": func(a []string) string {
 		return with(a[0], func(fd int) string { return opened(unix.Openat(fd, a[1], bits(a[2]), 0o666)) })
 	},
+	"fopen": func(a []string) string { return opened(unix.Open(a[0], unix.O_RDONLY, 0)) },
 	"openat2": func(a []string) string {
 		how := unix.OpenHow{Flags: uint64(bits(a[2])), Resolve: uint64(bits(a[3]))}
 		if how.Flags&unix.O_CREAT != 0 {
@@ -192,16 +311,17 @@ var looks = map[string]func(a []string) string{
 		return result(err)
 	},
 	"list": func(a []string) string {
-		entries, err := os.ReadDir(a[0])
-		if err != nil {
-			return result(err.(*os.PathError).Err)
-		}
-		var list []string
-		for _, e := range entries {
-			list = append(list, e.Name())
-		}
-		sort.Strings(list)
-		return strings.Join(list, " ")
+		return listing(a[0], func(e os.DirEntry) string { return e.Name() })
+	},
+	"kinds": func(a []string) string {
+		return listing(a[0], func(e os.DirEntry) string {
+			var st unix.Stat_t
+			seen := "!"
+			if unix.Lstat(a[0]+"/"+e.Name(), &st) == nil {
+				seen = string(letters[st.Mode>>12&15])
+			}
+			return e.Name() + ":" + string(letters[kindOf(e)]) + seen
+		})
 	},
 	"read": func(a []string) string {
 		b, err := os.ReadFile(a[0])
@@ -210,6 +330,9 @@ var looks = map[string]func(a []string) string{
 		}
 		return strconv.Quote(string(b))
 	},
+	"spawn":    spawn,
+	"fork":     spawn,
+	"realpath": func(a []string) string { return realpath(a[0]) },
 	"exec": func(a []string) string {
 		_, _, errno := unix.Syscall(unix.SYS_EXECVE, pointer(a[0]), 0, 0)
 		return result(errno)
@@ -235,6 +358,8 @@ func at(dir string, f func(fd int) error) error {
 var changes = map[string]func(a []string) error{
 	"access":   func(a []string) error { return unix.Access(a[0], uint32(a[1][0]-'0')) },
 	"faccess2": func(a []string) error { return unix.Faccessat2(unix.AT_FDCWD, a[0], unix.R_OK, bits(a[1])) },
+	"rawchdir": func(a []string) error { return unix.Chdir(a[0]) },
+	"syschdir": func(a []string) error { return unix.Chdir(a[0]) },
 	"chdir":    func(a []string) error { return unix.Chdir(a[0]) },
 	"fchdir":   func(a []string) error { return at(a[0], unix.Fchdir) },
 	"truncate": func(a []string) error { return unix.Truncate(a[0], 3) },

@@ -122,7 +122,7 @@ func Header() []byte {
 	}{
 		{"ADDR", zone.Addr}, {"SIZE", zone.Size}, {"TABLE", zone.TableAddr}, {"EMPTY", zone.EmptyAddr}, {"FD", zone.FD},
 		{"MAGIC", zone.Magic}, {"FLAGS", zone.HeaderFlags}, {"ASK_ALL", zone.AskAll}, {"IN_ROOT", uint64(zone.InRoot)},
-		{"EXACT", uint64(zone.Exact)}, {"HAS_EXACT", zone.HasExact}, {"UNSEEN", uint64(zone.Unseen)}, {"FCHDIR_MARK", zone.FchdirMark}, {"VIRTUAL", zone.VirtualCwd},
+		{"EXACT", uint64(zone.Exact)}, {"HAS_EXACT", zone.HasExact}, {"UNSEEN", uint64(zone.Unseen)}, {"LISTED", zone.Listed}, {"FCHDIR_MARK", zone.FchdirMark}, {"VIRTUAL", zone.VirtualCwd},
 		{"SLOT_SIZE", zone.SlotSize}, {"HOW_SIZE", zone.HowSize},
 	} {
 		fmt.Fprintf(&b, "#define ZONE_%s %#x\n", d.name, d.value)

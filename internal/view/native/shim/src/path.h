@@ -60,7 +60,7 @@ struct root {
 struct dir {
 	ulong dev, ino;
 	unsigned short off, len;
-	uint pad;
+	uint flags;
 };
 
 /* Where a path leads: below which descriptor, by which kind of slot. */
@@ -187,24 +187,11 @@ static int has_component(const char *path, const char *end, const char *name)
 	return 0;
 }
 
-/* climbs reports whether a path has a component "..". */
-static int climbs(const char *path)
-{
-	for (;;) {
-		if (parent(path))
-			return 1;
-		while (*path && *path != '/')
-			path++;
-		if (!*path++)
-			return 0;
-	}
-}
-
 /*
  * elsewhere reports whether a path that the kernel did not find below "/" may
- * be one that goes by way of ".." to another root or comes from one: where the
- * supervisor lists directories, the view does not have all names. Those that it
- * has not are roots with a flag for that.
+ * be one that goes to another root or comes from one, by way of ".." or of a
+ * symlink such as /usr: where the supervisor lists directories, the view does
+ * not have all names. Those that it has not are roots with a flag for that.
  */
 static int elsewhere(const char *path)
 {
@@ -212,7 +199,7 @@ static int elsewhere(const char *path)
 	const struct root *r = (const struct root *)(t + 1);
 	int i;
 
-	if (!(t->flags & ZONE_HAS_EXACT) || !climbs(path))
+	if (!(t->flags & ZONE_HAS_EXACT))
 		return 0;
 	for (;;) {
 		for (i = 0; *path && *path != '/' && i < t->roots; i++)
@@ -224,6 +211,55 @@ static int elsewhere(const char *path)
 		if (!*path++)
 			return 0;
 	}
+}
+
+/*
+ * plain reports whether a path cannot well lead to a directory that the
+ * supervisor lists: its name has a dot inside, as those of most files of a
+ * package that are opened have. Looking at each would cost a call.
+ */
+static int plain(const char *path)
+{
+	const char *at = last(path), *dot = at;
+
+	while (*dot && *dot != '.')
+		dot++;
+	return dot > at && *dot;
+}
+
+/*
+ * listed reports whether a directory is one that the supervisor lists, as the
+ * view does not have all names there: a path may come to it by a symlink. Another
+ * one with the same number is asked in vain.
+ */
+static int listed(ulong ino)
+{
+	const struct table *t = table();
+	const struct dir *d = (const struct dir *)((const char *)t + t->dirs_off);
+	int i;
+
+	if (t->flags & ZONE_HAS_EXACT)
+		for (i = 0; i < t->dirs; i++, d++)
+			if (d->flags & ZONE_LISTED && d->ino == ino)
+				return 1;
+	return 0;
+}
+
+/* leads_to_listed looks at what was opened at path below "/" to be listed or gone to. */
+static int leads_to_listed(long fd, const char *path, ulong flags)
+{
+	struct kstat st;
+
+	if (!(table()->flags & ZONE_HAS_EXACT) || flags & 3)
+		return 0;
+	if (!(flags & O_DIRECTORY) && (flags & O_PATH || plain(path)))
+		return 0;
+	return sys2(NR_fstat, fd, (long)&st) == 0 && (st.mode & S_IFMT) == S_IFDIR && listed(st.ino);
+}
+
+static void drop(long fd)
+{
+	sys1(NR_close, fd);
 }
 
 /*
@@ -258,6 +294,10 @@ static long enter(long dirfd, const char *path, ulong flags, ulong mode, long nr
 		if (fd != -EAGAIN)
 			break;
 	}
+	if (fd >= 0 && to.in_root && leads_to_listed(fd, to.rest, flags)) {
+		drop(fd);
+		return ASK;
+	}
 	if (fd >= 0)
 		return fd;
 	if (again(fd))
@@ -280,11 +320,6 @@ static long hold(long dirfd, const char *path, ulong flags, long nr)
 	return fd == -EMFILE || fd == -ENFILE ? ASK : fd;
 }
 
-static void drop(long fd)
-{
-	sys1(NR_close, fd);
-}
-
 /* last_length returns the length of the last component, 0 where a slash follows it. */
 static ulong last_length(const char *path)
 {
@@ -305,13 +340,18 @@ static int loops(const char *path, ulong size)
 	return size > PLACEHOLDER && size == PLACEHOLDER + last_length(path);
 }
 
-/* placeholder reports whether what was found at path may stand for another root. */
-static int placeholder(const char *path, uint mode, ulong size)
+/*
+ * another reports whether what was found at path may not be what is there for
+ * the cell: it stands for another root, or the supervisor lists it.
+ */
+static int another(const char *path, uint mode, ulong size, ulong ino)
 {
 	uint type = mode & S_IFMT;
 
 	if (type == S_IFLNK)
 		return loops(path, size);
+	if (type == S_IFDIR && listed(ino))
+		return 1;
 	return (type == S_IFDIR || type == S_IFREG) && !(mode & 07777);
 }
 

@@ -21,7 +21,7 @@ static long do_open(long dirfd, const char *path, ulong flags, ulong mode, long 
 
 	if (fd < 0 || !(flags & O_PATH))
 		return fd;
-	if (sys2(NR_fstat, fd, (long)&st) == 0 && placeholder(path, st.mode, (ulong)st.size)) {
+	if (sys2(NR_fstat, fd, (long)&st) == 0 && another(path, st.mode, (ulong)st.size, st.ino)) {
 		drop(fd);
 		return ASK;
 	}
@@ -45,7 +45,7 @@ static long do_stat(long dirfd, const char *path, struct kstat *st, ulong flags,
 		return fd;
 	err = sys2(NR_fstat, fd, (long)st);
 	drop(fd);
-	return !err && placeholder(path, st->mode, (ulong)st->size) ? ASK : err;
+	return !err && another(path, st->mode, (ulong)st->size, st->ino) ? ASK : err;
 }
 
 static long do_statx(long dirfd, const char *path, ulong flags, ulong mask, struct kstatx *stx)
@@ -63,8 +63,8 @@ static long do_statx(long dirfd, const char *path, ulong flags, ulong mask, stru
 	flags = (flags & ~(ulong)AT_SYMLINK_NOFOLLOW) | AT_EMPTY_PATH;
 	err = sys5(NR_statx, fd, (long)EMPTY, (long)flags, (long)mask, (long)stx);
 	drop(fd);
-	/* The kernel tells mode and size whatever the mask is. */
-	return !err && placeholder(path, stx->mode, stx->size) ? ASK : err;
+	/* The kernel tells mode, size and inode whatever the mask is. */
+	return !err && another(path, stx->mode, stx->size, stx->ino) ? ASK : err;
 }
 
 static long do_access(long dirfd, const char *path, ulong mode, ulong flags, long nr)
@@ -179,7 +179,7 @@ static long do_statfs(const char *path, void *buf)
 	if (fd < 0)
 		return fd;
 	err = sys2(NR_fstat, fd, (long)&st);
-	if (err || placeholder(path, st.mode, (ulong)st.size))
+	if (err || another(path, st.mode, (ulong)st.size, st.ino))
 		err = ASK;
 	else
 		err = sys2(NR_fstatfs, fd, (long)buf);
