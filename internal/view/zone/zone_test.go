@@ -70,7 +70,7 @@ func TestKernelTakesSlots(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	good := []Root{{"/", ViewFD, InRoot}, {"/tmp", TmpFD, 0}, {"/proc", Ask, 0}}
-	b, err := BuildTable(good, []Dir{{1, 2, "/"}})
+	b, err := BuildTable(good, []Dir{{Dev: 1, Ino: 2, Name: "/", Listed: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
