@@ -4,7 +4,7 @@
 # user can read, wherever the checkout is.
 #
 # NIP_TEST_SRC   the checkout        NIP_TEST_BASE  directory of the user's copies
-# NIP_TEST_USER  name of the user
+# NIP_TEST_USER  name of the user      NIP_TEST_FAR   directory of his that is not below /tmp
 set -eu
 binary=$1
 shift
@@ -14,5 +14,5 @@ cd "$NIP_TEST_BASE/src${PWD#"$NIP_TEST_SRC"}"
 exec setpriv --reuid="$NIP_TEST_USER" --regid="$NIP_TEST_USER" --init-groups \
 	env -i PATH="$PATH" LANG=C.UTF-8 TERM="${TERM:-dumb}" USER="$NIP_TEST_USER" LOGNAME="$NIP_TEST_USER" \
 	HOME="$NIP_TEST_BASE/home" TMPDIR="$NIP_TEST_BASE/tmp" \
-	NIP="$NIP" NIP_TEST_FIXTURES="$NIP_TEST_FIXTURES" NIP_TEST_CACHE="$NIP_TEST_BASE/cache" \
+	NIP="$NIP" NIP_TEST_FIXTURES="$NIP_TEST_FIXTURES" NIP_TEST_CACHE="$NIP_TEST_BASE/cache" NIP_TEST_FAR="$NIP_TEST_FAR" \
 	"$copy" "$@"

@@ -35,7 +35,7 @@ halves() {
 	go test $flags "$@" || true
 
 	NIP_TEST_SRC=$(pwd -P)
-	export NIP_TEST_SRC NIP_TEST_BASE="$base/user" NIP_TEST_USER="$user"
+	export NIP_TEST_SRC NIP_TEST_BASE="$base/user" NIP_TEST_USER="$user" NIP_TEST_FAR="$far"
 	tar -c --exclude=./.git --exclude=./bin --exclude=./build . | tar -x -C "$base/user/src"
 	# What root has downloaded need not be downloaded again.
 	cp -r "$base/cache/." "$base/user/cache"

@@ -8,6 +8,7 @@ base=$(mktemp -d "${TMPDIR:-/tmp}/nip-test.XXXXXX")
 chmod 755 "$base"
 user=nip-test-$$ # several runs at once have their own
 made_user=
+far= # a directory of the user's that is not below /tmp
 
 cleanup() {
 	status=$?
@@ -25,6 +26,7 @@ cleanup() {
 	fi
 	chmod -R u+rwX "$base" 2>/dev/null || true
 	rm -rf "$base"
+	[ -z "$far" ] || rm -rf "$far"
 	exit "$status"
 }
 trap cleanup EXIT
@@ -38,7 +40,9 @@ make_user() {
 		made_user=1
 	fi
 	mkdir -p "$base/user/src" "$base/user/bin" "$base/user/home" "$base/user/tmp" "$base/user/cache"
-	chown -R "$user:" "$base/user"
+	far=$(mktemp -d /home/nip-test.XXXXXX)
+	chown -R "$user:" "$base/user" "$far"
+	chmod 755 "$far"
 }
 
 as_user() {

@@ -119,10 +119,7 @@ func (a *app) printInfo(p *programs.Installed) error {
 	if l.NativeWhy != "" {
 		views += " (" + l.NativeWhy + ")"
 	}
-	for _, row := range []struct {
-		what  string
-		lines []string
-	}{
+	return a.printRows([]infoRow{
 		{"name", []string{l.Name}},
 		{"version", []string{l.Version}},
 		{"active", []string{mark(l.Active)}},
@@ -143,7 +140,17 @@ func (a *app) printInfo(p *programs.Installed) error {
 		{"bus", l.Bus},
 		{"budget", []string{l.Budget}},
 		{"environment", env},
-	} {
+	})
+}
+
+// infoRow is what is said under one heading.
+type infoRow struct {
+	what  string
+	lines []string
+}
+
+func (a *app) printRows(rows []infoRow) error {
+	for _, row := range rows {
 		for i, line := range row.lines {
 			if line == "" {
 				continue

@@ -83,6 +83,7 @@ static __attribute__((noinline)) long run_script(const char *path, char *line, l
 static __attribute__((noinline)) long do_exec(const char *path, char *const *argv, char *const *envp, int depth)
 {
 	char line[SCRIPT_LINE + 1];
+	struct place at;
 	long fd = enter(AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0, NR_execve), err, n;
 
 	if (fd == -EMFILE || fd == -ENFILE)
@@ -91,6 +92,10 @@ static __attribute__((noinline)) long do_exec(const char *path, char *const *arg
 		return fd;
 	n = sys4(NR_pread64, fd, (long)line, SCRIPT_LINE, 0);
 	if (n > 2 && line[0] == '#' && line[1] == '!') {
+		if (!locate(AT_FDCWD, path, &at) || at.fd != ZONE_VIEW_FD) {
+			drop(fd);
+			return ASK; /* only of the view's own files the shim knows that they may be executed */
+		}
 		line[n] = 0;
 		err = sys4(NR_faccessat2, fd, (long)EMPTY, X_OK, AT_EMPTY_PATH | AT_EACCESS);
 		drop(fd);
