@@ -207,7 +207,7 @@ func TestGrid(t *testing.T) {
 				want = "forced"
 			}
 			for way, got := range answers {
-				if b.apart && strings.HasPrefix(way, "chroot") || differs(way, b.about, call, got[at], answers[want][at]) {
+				if b.apart && strings.HasPrefix(way, "chroot") || agrees(way, b.about, call, got[at], answers[want][at]) {
 					continue
 				}
 				t.Errorf("%s: %s: %s: %s, want %s", way, b.about, call, got[at], answers[want][at])
@@ -222,9 +222,25 @@ func TestGrid(t *testing.T) {
 var differences = []struct {
 	ways            string // those that differ, with commas between
 	call, got, want string // expressions for all of the text
-}{}
+}{
+	// The kernel lets a supervisor hand over no path descriptor, and what a cell
+	// gets instead is one for reading, of files and directories only.
+	{"asked,native,forced", ".* PATH", "EACCES", "ok type 20000 .*"},
+	// Placeholders of devices are files: making devices is root's.
+	{"asked,native,forced", "list /dev.*: kinds .*", ".*null:-c.*", ".*null:cc.*"},
+	// The view's own name on the host leads to the view alone: what is unveiled
+	// beside it is not seen from there.
+	{"native", "(relative to|from a descriptor of|list) {view}.*", "ENOENT|(ok )?Cell.*", ".*"},
+	// Two programs have two names; one library says ENOTSUP, the other EOPNOTSUPP.
+	{"asked", ".*/proc.*/exe", ".*/bin/probe", ".*/bin/native"},
+	{"asked", ".*", "ENOTSUP ?", "EOPNOTSUPP ?"},
+}
 
-func differs(way, about, call, got, want string) bool {
+// agrees reports whether the two answers are the same, or differ as they may.
+// Ways work in directories of their own.
+func agrees(way, about, call, got, want string) bool {
+	own := regexp.MustCompile(`\bway[0-9]{2}\b`)
+	got, want = own.ReplaceAllString(got, "way"), own.ReplaceAllString(want, "way")
 	if got == want {
 		return true
 	}
