@@ -204,6 +204,9 @@ func TestOutliving(t *testing.T) {
 func startHeld(t *testing.T, s *stage, flags, args []string) (*exec.Cmd, string) {
 	t.Helper()
 	c := s.inCell(t, flags, args)
+	if _, err := c.StdinPipe(); err != nil { // open until it is killed
+		t.Fatal(err)
+	}
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -234,6 +234,17 @@ var differences = []struct {
 	// Two programs have two names; one library says ENOTSUP, the other EOPNOTSUPP.
 	{"asked", ".*/proc.*/exe", ".*/bin/probe", ".*/bin/native"},
 	{"asked", ".*", "ENOTSUP ?", "EOPNOTSUPP ?"},
+	{"native", "(sys)?chdir {view} and start: .*", "ok Cell.*", "ok Cell.*"},
+	// What leads to a root is a mount point: it stays.
+	{"asked,native,forced", ".*: (rmdir|unlink) .*", "EBUSY", "EACCES|ENOTEMPTY|EISDIR"},
+	{"asked,native,forced", "make and remove in .*: open .*/ RDONLY.CREAT.EXCL", "EEXIST", "EISDIR"},
+	// The kernel executes what it finds by the same name on the host; the shim
+	// what is below a root without going by another.
+	{"asked,forced", "start .*", "ENOENT", "ok ok .*"},
+	{"native", "start .*", "ok ok .*", "ENOENT"},
+	{"native", "start (by relative names|{far}/u/x/bin/native): .*", "ENOENT", "ok ok .*"},
+	// Above a directory that was removed there is nothing.
+	{"asked,native,forced", "work in .*: stat \\.\\.", "ENOENT", "ok directory .*"},
 }
 
 // agrees reports whether the two answers are the same, or differ as they may.
