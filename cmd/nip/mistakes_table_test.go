@@ -214,7 +214,7 @@ func recipeMistakes() []mistake {
 			"nip: recipe.kdl:2:25: path \"/bin/tool\" is absolute: want one relative to the package\n" +
 				"     correct the file at that line and column; nip help pack shows a recipe\n"},
 		{"recipe that leads out", recipe(`    command "tool" exec="../bin/tool"`), pack, 1,
-			"nip: recipe.kdl:2:25: path \"../bin/tool\" goes up with ..\n" +
+			"nip: recipe.kdl:2:25: path \"../bin/tool\" has .. in it\n" +
 				"     correct the file at that line and column; nip help pack shows a recipe\n"},
 		{"recipe with a command twice", recipe(command("tool") + "\n" + `    command "tool" exec="bin/x"`), pack, 1,
 			"nip: recipe.kdl:4:13: command \"tool\" given twice, first in line 2\n" +

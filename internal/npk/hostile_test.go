@@ -134,10 +134,9 @@ func TestNotAPackage(t *testing.T) {
 type forged struct {
 	entries  []Entry
 	recipe   *Recipe
-	tree     []byte             // instead of the entries' nodes
-	manifest func(m *Manifest)  // changes it before it is signed
-	kdl      string             // instead of the recipe's
-	frames   func(*Head) []byte // instead of none
+	tree     []byte            // instead of the entries' nodes
+	manifest func(m *Manifest) // changes it before it is signed
+	kdl      string            // instead of the recipe's
 }
 
 // seal builds the bytes; nothing is checked but that it could be signed.

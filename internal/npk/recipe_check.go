@@ -169,7 +169,7 @@ func checkPath(s string) error {
 	}
 	for name := range strings.SplitSeq(s, "/") {
 		if name == ".." {
-			return fmt.Errorf("path %q goes up with ..", s)
+			return fmt.Errorf("path %q has .. in it", s)
 		}
 		if err := checkFileName(name); err != nil {
 			return fmt.Errorf("path %q: %w", s, err)
