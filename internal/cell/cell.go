@@ -114,6 +114,7 @@ type cell struct {
 	membrane *membrane.Membrane
 	sight    wall.Sight
 	unveilFD []int // path descriptors, one for each of unveil
+	punched  []string
 }
 
 // prepare does all that can fail on somebody's mistake, in the order of the

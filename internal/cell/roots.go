@@ -189,6 +189,9 @@ func (t *rootTable) announce(path string, listed bool) {
 		}
 		return
 	}
+	if !listed {
+		return // the way there is in the view (view.New)
+	}
 	for dir := filepath.Dir(path); dir != "/"; dir = filepath.Dir(dir) {
 		t.add(zone.Root{Prefix: dir, FD: zone.Ask, Flags: zone.Exact})
 	}
@@ -255,6 +258,14 @@ func (c *cell) punch() error {
 		}
 	}
 	return nil
+}
+
+// fill takes away what punch made, so that a /tmp that nothing was left in can be
+// the next cell's. What is not empty stays: then it cannot.
+func (c *cell) fill() {
+	for _, dir := range slices.Backward(c.punched) {
+		_ = unix.Rmdir(dir) // ENOTEMPTY, or twice the same
+	}
 }
 
 func (c *cell) punchOne(dir string, mode uint32) error {

@@ -135,6 +135,7 @@ func (c *cell) remove() {
 		unix.Close(c.ruleset)
 	}
 	c.closeUnveiled()
+	c.fill()
 	if err := c.state.clearNames(); err != nil {
 		c.Report("clean up: " + err.Error())
 	}

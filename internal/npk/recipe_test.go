@@ -290,7 +290,7 @@ func TestCheckRefuses(t *testing.T) {
 		{"open rights", func(r *Recipe) { r.Unveil = []capability.Unveil{{Path: "/x", Rights: capability.Write}} }, "no set of rights"},
 		{"budget", func(r *Recipe) { r.Budget.Memory = -1 }, "no budget"},
 		{"command twice", func(r *Recipe) { r.Commands = append(r.Commands, r.Commands...) }, `"firefox" given twice`},
-		{"exec", func(r *Recipe) { r.Commands[0].Exec = "../x" }, "goes up"},
+		{"exec", func(r *Recipe) { r.Commands[0].Exec = "../x" }, "has .. in it"},
 		{"not UTF-8", func(r *Recipe) { r.Summary = "\xff" }, "not UTF-8"},
 	}
 	for _, tt := range tests {

@@ -30,7 +30,8 @@ func inspect(f io.ReaderAt, e *Entry, buf []byte) (fact, error) {
 func inspectELF(f io.ReaderAt, e *Entry, head []byte) (fact, error) {
 	out := fact{field: -1}
 	kind, machine, interp := sniffELF(f, head)
-	out.kind, out.interp, out.foreign = kind, interp, head[4] != 2 || head[5] != 1
+	out.kind, out.interp = kind, interp
+	out.foreign = kind != 0 && (head[4] != 2 || head[5] != 1) // what sniffELF found a header in has these bytes
 	if kind == elfExec || kind == elfDyn {
 		out.machine = machine
 	}

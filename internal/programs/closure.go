@@ -47,12 +47,13 @@ func closure(head *npk.Head, all []*Installed) ([]*Installed, error) {
 	return deps, nil
 }
 
-func planView(head *npk.Head, deps []*Installed) (*view.View, error) {
+// planView plans the view of head with its dependencies below root.
+func planView(root *hier.Root, head *npk.Head, deps []*Installed) (*view.View, error) {
 	list := []view.Package{{Head: head}}
 	for _, d := range deps {
 		list = append(list, view.Package{Head: d.Head})
 	}
-	return view.New(list)
+	return view.New(list, root.View(head.Manifest.Title, head.Manifest.Version))
 }
 
 // frameView makes a view in the new directory dir, but for the files.
@@ -177,7 +178,7 @@ func (c *change) idle(p *Installed) bool {
 
 func (c *change) refreshView(p *Installed, deps []*Installed) error {
 	c.opt.at("refresh view")
-	v, err := planView(p.Head, deps)
+	v, err := planView(p.Root, p.Head, deps)
 	if err != nil {
 		return err
 	}

@@ -251,7 +251,7 @@ func TestNoSpace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := planView(r.Head(), nil)
+	v, err := planView(root, r.Head(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,7 +111,7 @@ func admit(root *hier.Root, head *npk.Head, all []*Installed) (*view.View, error
 	if err != nil {
 		return nil, err
 	}
-	return planView(head, deps)
+	return planView(root, head, deps)
 }
 
 // install does all of an installation. committed says that from here on it can

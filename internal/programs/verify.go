@@ -228,7 +228,7 @@ func (v *verifier) verifyView(p *Installed) error {
 			deps[i] = other
 		}
 	}
-	plan, err := planView(p.Head, deps)
+	plan, err := planView(p.Root, p.Head, deps)
 	if err != nil {
 		v.problem(p, rel, "%v", err)
 		return nil

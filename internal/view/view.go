@@ -68,8 +68,8 @@ func (n Node) Mode() uint32 {
 func Holes() []string { return []string{"Cell", "Data", "dev", "proc", "tmp", "var/tmp"} }
 
 // leads reports whether path is a hole, and whether one lies below it.
-func leads(path string) (hole, above bool) {
-	for _, h := range Holes() {
+func (v *View) leads(path string) (hole, above bool) {
+	for _, h := range v.holes {
 		hole = hole || h == path
 		above = above || strings.HasPrefix(h, path+"/")
 	}
@@ -81,13 +81,21 @@ type View struct {
 	packages []Package
 	nodes    []Node // directories before what they hold
 	byPath   map[string]int
+	holes    []string
 	children []map[string][]int // per package: directory -> its entries
 }
 
 // New plans the view of the first package, whose dependencies the others are,
-// in order. No two may have the same title.
-func New(packages []Package) (*View, error) {
-	v := &View{packages: packages, byPath: map[string]int{}}
+// in order. No two may have the same title. at is where the view will be on the
+// host, absolute: cells know it by that name, too, so that the way there is in
+// the view, and a hole in its place. If it lies below another hole, or is empty,
+// it is not.
+func New(packages []Package, at string) (*View, error) {
+	v := &View{packages: packages, byPath: map[string]int{}, holes: Holes()}
+	at = strings.TrimPrefix(strings.TrimPrefix(at, "/"), "usr/") // usr leads to the view itself
+	if !slices.ContainsFunc(v.holes, func(h string) bool { return at == h || strings.HasPrefix(at, h+"/") }) && at != "" {
+		v.holes = append(v.holes, at)
+	}
 	titles := map[string]string{}
 	for _, p := range packages {
 		m := &p.Head.Manifest
@@ -106,13 +114,12 @@ func New(packages []Package) (*View, error) {
 	if err := v.merge("", v.roots()); err != nil {
 		return nil, err
 	}
-	for _, hole := range Holes() {
-		if dir, _ := split(hole); dir != "" {
-			if _, ok := v.byPath[dir]; !ok {
-				v.add(Node{Path: dir})
+	for _, hole := range v.holes {
+		for path := range prefixes(hole) {
+			if _, ok := v.byPath[path]; !ok {
+				v.add(Node{Path: path, Hole: path == hole})
 			}
 		}
-		v.add(Node{Path: hole, Hole: true})
 	}
 	return v, nil
 }
@@ -184,7 +191,7 @@ func (v *View) merge(dir string, providers []provider) error {
 			if dir == "" && (name == "usr" || name == "Programs") {
 				continue // the view's own
 			}
-			if hole, _ := leads(join(dir, name)); hole {
+			if hole, _ := v.leads(join(dir, name)); hole {
 				continue
 			}
 			c := candidate{pkg: p.pkg, entry: e, dir: e.Path, isDir: e.Kind == npk.Dir}
@@ -219,7 +226,7 @@ func (v *View) place(path string, candidates []candidate) error {
 	if len(v.nodes) >= maxNodes {
 		return fmt.Errorf("%s: %w", path, ErrLimit)
 	}
-	_, above := leads(path)
+	_, above := v.leads(path)
 	if above { // it must be a directory of the view's own
 		candidates = slices.DeleteFunc(candidates, func(c candidate) bool { return !c.isDir })
 		if len(candidates) == 0 {

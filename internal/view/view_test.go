@@ -73,7 +73,7 @@ func closure(t *testing.T) (*View, []string) {
 		pk, dir := pack(t, p.title, p.files)
 		list, dirs = append(list, pk), append(dirs, dir)
 	}
-	v, err := New(list)
+	v, err := New(list, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestBuild(t *testing.T) {
 // A package alone gets one symlink for each top-level name, and the holes.
 func TestAlone(t *testing.T) {
 	p, _ := pack(t, "One", map[string]string{"x:bin/one": "1", "lib/x": "x", "l:lib64": "lib"})
-	v, err := New([]Package{p})
+	v, err := New([]Package{p}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,10 +209,48 @@ func TestAlone(t *testing.T) {
 	}
 }
 
+// TestOwnName: the way to the view's own place on the host is in it, and a hole
+// at the end, unless a hole is there before.
+func TestOwnName(t *testing.T) {
+	p, _ := pack(t, "One", map[string]string{"x:bin/one": "1", "opt/tool": "x"})
+	for at, want := range map[string][]string{
+		"/home/me/root/View/1": {"home", "home/me", "home/me/root", "home/me/root/View", "home/me/root/View/1!"},
+		"/opt/root/1":          {"opt", "opt/tool Programs", "opt/root", "opt/root/1!"},
+		"/usr/local/1":         {"local", "local/1!"},
+		"/var/lib/1":           {"var/lib", "var/lib/1!"},
+		"/tmp/root/1":          {},
+		"":                     {},
+	} {
+		v, err := New([]Package{p}, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, n := range v.Nodes() {
+			text := n.Path
+			if n.Hole {
+				text += "!"
+			}
+			if n.Target != "" {
+				text += " Programs"
+			}
+			got = append(got, text)
+		}
+		for _, w := range want {
+			if !slices.Contains(got, w) {
+				t.Errorf("%s: no %q among %q", at, w, got)
+			}
+		}
+		if len(want) == 0 && len(got) != 13 {
+			t.Errorf("%q: %d names: %q", at, len(got), got)
+		}
+	}
+}
+
 func TestTitleConflict(t *testing.T) {
 	a, _ := pack(t, "Same", map[string]string{"f": "x"})
 	b, _ := pack(t, "Same", map[string]string{"f": "y"})
-	if _, err := New([]Package{a, b}); err == nil || !strings.Contains(err.Error(), `"Same"`) {
+	if _, err := New([]Package{a, b}, ""); err == nil || !strings.Contains(err.Error(), `"Same"`) {
 		t.Errorf("two packages with one title: %v", err)
 	}
 }
@@ -232,7 +270,7 @@ func TestHostileMerge(t *testing.T) {
 	files["usr/f"] = "x"
 	a, _ := pack(t, "A", files)
 	b, _ := pack(t, "B", files)
-	v, err := New([]Package{a, b})
+	v, err := New([]Package{a, b}, "")
 	if err != nil && !errors.Is(err, ErrLimit) {
 		t.Fatal(err)
 	}
