@@ -142,6 +142,10 @@ func (c *cell) roots() []zone.Root {
 		{Prefix: "/Cell", FD: zone.Ask}, {Prefix: "/Data", FD: zone.Ask}, {Prefix: "/dev", FD: zone.Ask}, {Prefix: "/proc", FD: zone.Ask},
 	}}
 	t.announce(c.Plan.View, false)
+	if rest, ok := strings.CutPrefix(c.Plan.View, "/tmp/"); ok && !c.tmpUnveiled() {
+		top, _, _ := strings.Cut(rest, "/")
+		t.add(zone.Root{Prefix: "/tmp/" + top, FD: zone.Ask})
+	}
 	if c.pledge.Has(capability.Inet) {
 		for _, f := range resolverFiles {
 			t.announce(f, true)
@@ -232,9 +236,10 @@ func (c *cell) directories(roots []zone.Root) (list []zone.Dir) {
 
 // punch makes what has a name below /tmp visible in the cell's own, so that a
 // directory on the way is the same one for who asks and who does not: at the end
-// a directory of mode 0 stands there, as holes do in a view.
+// a directory of mode 0 stands there, as holes do in a view. The view's own name
+// alone is not worth it (see roots).
 func (c *cell) punch() error {
-	if !c.Hide {
+	if !c.Hide || !c.tmpUnveiled() {
 		return nil
 	}
 	paths := []string{c.Plan.View}
@@ -255,9 +260,15 @@ func (c *cell) punch() error {
 			if err := c.punchOne(at, mode); err != nil {
 				return fmt.Errorf("show %s: %w", path, err)
 			}
+			c.punched = append(c.punched, at)
 		}
 	}
 	return nil
+}
+
+// tmpUnveiled reports whether something below /tmp is unveiled.
+func (c *cell) tmpUnveiled() bool {
+	return slices.ContainsFunc(c.unveil, func(u capability.Unveil) bool { return strings.HasPrefix(u.Path, "/tmp/") })
 }
 
 // fill takes away what punch made, so that a /tmp that nothing was left in can be

@@ -38,7 +38,7 @@ func (w *writer) appendSegments() error {
 	}
 	moved, inPlace := w.m.roomForHeaders(loads)
 	if !inPlace && !w.grows() {
-		if !w.m.HasInterp() && !w.m.StaticPIE() && len(w.m.Needed()) == 0 {
+		if !w.m.HasInterp() && !w.m.StaticPIE() && len(w.m.Needed()) == 0 && (w.m.Dynamic() || !w.m.FixedAddress()) {
 			return fmt.Errorf("%w: no room for the program headers of what may be a loader, which finds its own by their file offset", ErrRefused)
 		}
 		loads++ // the program headers move to a segment, which needs one
