@@ -108,6 +108,7 @@ type cell struct {
 	ruleset  int
 	child    *wall.Child
 	busy     bool // the membrane has a notification that needs its own thread
+	hasGrown bool // it has had that thread
 	started  time.Time
 	guard    guard
 	faults   faults

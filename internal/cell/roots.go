@@ -227,6 +227,9 @@ func (c *cell) directories(roots []zone.Root) (list []zone.Dir) {
 	for i, u := range c.unveil {
 		add(c.unveilFD[i], u.Path)
 	}
+	if c.cwd == c.home {
+		return list
+	}
 	if cwd, err := openPath(c.cwd); err == nil {
 		add(cwd, c.cellName(c.cwd))
 		unix.Close(cwd) // a path descriptor has nothing to flush

@@ -136,8 +136,10 @@ func (c *cell) remove() {
 	}
 	c.closeUnveiled()
 	c.fill()
-	if err := c.state.clearNames(); err != nil {
-		c.Report("clean up: " + err.Error())
+	if c.hasGrown { // before, nobody has made anything there
+		if err := c.state.clearNames(); err != nil {
+			c.Report("clean up: " + err.Error())
+		}
 	}
 	if !c.state.keepSpare(c.Root, c.identity) {
 		if err := removeCell(c.state.dir); err != nil {

@@ -71,6 +71,7 @@ func (c *cell) young() (status int, ended bool) {
 // grown serves a cell that lives on: with a listener's thread, a guard, and
 // signals that are forwarded.
 func (c *cell) grown() int {
+	c.hasGrown = true
 	// One each for the threads that block in the kernel: this one, the listener, the
 	// opener, and one more that may run. With fewer processors of the runtime a
 	// thread that comes back may wait for as long as ten milliseconds for one.
