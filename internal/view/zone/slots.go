@@ -179,8 +179,10 @@ func Host() Flags {
 	return Flags{}
 }
 
-// BuildSlots returns the slots of this machine's zone, the same for all cells.
-func BuildSlots() []byte { return Host().Build() }
+// BuildSlots returns the slots of this machine's zone, the same for all cells:
+// what Build makes, made beforehand, as every start of a cell needs it. They are
+// not to be changed.
+func BuildSlots() []byte { return hostSlots }
 
 // LastSlot returns the address of the last slot of this machine's zone: openat2
 // may be let through with a pointer from Addr to LastSlot, a multiple of

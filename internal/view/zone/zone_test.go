@@ -3,6 +3,7 @@ package zone
 import (
 	"encoding/binary"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -48,6 +49,26 @@ func TestSlots(t *testing.T) {
 		if got, ok := table.Slot(f.Path|f.Nofollow|f.Creat|f.Largefile|2, 0o123, true); !ok || got != a {
 			t.Errorf("%s: O_PATH with flags that the kernel ignores: %d, %v, want %d", f.Arch, got, ok, a)
 		}
+	}
+}
+
+// TestSlotFiles keeps the files of slots the same as what the classes say.
+// NIP_WRITE=1 go test ./internal/view/zone writes them again.
+func TestSlotFiles(t *testing.T) {
+	for _, f := range Machines() {
+		name := "slots_" + f.Arch + ".bin"
+		if os.Getenv("NIP_WRITE") != "" {
+			if err := os.WriteFile(name, f.Build(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := os.ReadFile(name)
+		if err != nil || string(b) != string(f.Build()) {
+			t.Errorf("%s holds something else, %v: run NIP_WRITE=1 go test", name, err)
+		}
+	}
+	if string(BuildSlots()) != string(Host().Build()) {
+		t.Error("this machine's slots are others")
 	}
 }
 
