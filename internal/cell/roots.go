@@ -197,7 +197,14 @@ func (t *rootTable) announce(path string, listed bool) {
 		return // the way there is in the view (view.New)
 	}
 	for dir := filepath.Dir(path); dir != "/"; dir = filepath.Dir(dir) {
-		t.add(zone.Root{Prefix: dir, FD: zone.Ask, Flags: zone.Exact})
+		r := zone.Root{Prefix: dir, FD: zone.Ask, Flags: zone.Exact}
+		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+		if fd, err := unix.Openat2(zone.ViewFD, dir, &how); err != nil {
+			r.Flags |= zone.Unseen
+		} else {
+			unix.Close(fd) // a path descriptor has nothing to flush
+		}
+		t.add(r)
 	}
 }
 

@@ -117,7 +117,8 @@ const Exact RootFlags = 2
 
 // Unseen is for a root of which the view knows nothing, not even a placeholder
 // on the way: paths below "/" that the kernel does not find are asked if they
-// have a component of such a root's, as they may come there by ".." or a symlink.
+// have the last component of such a root's, as they may come there by ".." or a
+// symlink.
 const Unseen RootFlags = 4
 
 // Ask as a root's descriptor sends the names below it to the supervisor.
@@ -214,7 +215,7 @@ func (r Root) check() error {
 	if !canonical(r.Prefix) {
 		return fmt.Errorf("%w: prefix %q", ErrTable, r.Prefix)
 	}
-	exact := r.Flags == Exact && r.FD == Ask
+	exact := r.Flags&^Unseen == Exact && r.FD == Ask
 	if !exact && (r.FD != Ask && (r.FD < PackageFD || r.FD > LastFD) || r.Flags&^(InRoot|Unseen) != 0) {
 		return fmt.Errorf("%w: %s has descriptor %d and flags %#x", ErrTable, r.Prefix, r.FD, uint32(r.Flags))
 	}

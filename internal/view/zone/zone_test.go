@@ -109,7 +109,7 @@ func TestTable(t *testing.T) {
 	}
 	for _, bad := range [][]Root{
 		{{"tmp", TmpFD, 0}}, {{"/tmp/", TmpFD, 0}}, {{"/a/../b", TmpFD, 0}}, {{"//a", TmpFD, 0}}, {{"", TmpFD, 0}},
-		{{"/a", 3, 0}}, {{"/a", FD, 0}}, {{"/a", -2, 0}}, {{"/a", TmpFD, Exact}}, {{"/a", Ask, Exact | InRoot}}, {{"/a", Ask, 8}}, {{"/a", Ask, Exact | Unseen}},
+		{{"/a", 3, 0}}, {{"/a", FD, 0}}, {{"/a", -2, 0}}, {{"/a", TmpFD, Exact}}, {{"/a", Ask, Exact | InRoot}}, {{"/a", Ask, 8}}, {{"/a", TmpFD, Exact | Unseen}},
 		{{"/a", Ask, Exact}, {"/a", Ask, Exact}}, {{"/a", TmpFD, 0}, {"/a", HomeFD, 0}},
 		{{"/" + strings.Repeat("a", TableSize), TmpFD, 0}}, make([]Root, MaxRoots+1),
 	} {

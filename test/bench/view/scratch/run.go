@@ -293,8 +293,8 @@ func (o *order) descriptors() error {
 	for _, name := range []string{"/proc", "/dev", File, Link} {
 		roots = append(roots, zone.Root{Prefix: name, FD: zone.Ask, Flags: zone.Unseen})
 	}
-	for _, name := range []string{"/", "/home", "/home/user"} {
-		roots = append(roots, zone.Root{Prefix: name, FD: zone.Ask, Flags: zone.Exact})
+	for name, flags := range map[string]zone.RootFlags{"/": 0, "/home": zone.Unseen, "/home/user": zone.Unseen} {
+		roots = append(roots, zone.Root{Prefix: name, FD: zone.Ask, Flags: zone.Exact | flags})
 	}
 	for fd := zone.PackageFD; fd < zone.FD; fd++ { // no number is free
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {

@@ -169,29 +169,24 @@ static ulong slot(ulong flags, ulong mode, int in_root)
 	return ZONE_ADDR + ZONE_SLOT_SIZE * (ulong)(in_root ? n : n + ZONE_HALF);
 }
 
-/* has_component reports whether a path has the component that name begins with. */
-static int has_component(const char *path, const char *end, const char *name)
+/* ends_with reports whether the last component of a prefix is the one that name begins with. */
+static int ends_with(const char *prefix, const char *end, const char *name)
 {
-	while (path < end) {
-		const char *n = name;
+	const char *n = end;
 
-		while (path < end && *path == '/')
-			path++;
-		while (path < end && *path != '/' && *path == *n)
-			path++, n++;
-		if ((path == end || *path == '/') && (!*n || *n == '/'))
-			return 1;
-		while (path < end && *path != '/')
-			path++;
-	}
-	return 0;
+	while (n > prefix && n[-1] != '/')
+		n--;
+	while (n < end && *n == *name)
+		n++, name++;
+	return n == end && (!*name || *name == '/');
 }
 
 /*
  * elsewhere reports whether a path that the kernel did not find below "/" may
  * be one that goes to another root or comes from one, by way of ".." or of a
  * symlink such as /usr: where the supervisor lists directories, the view does
- * not have all names. Those that it has not are roots with a flag for that.
+ * not have all names. Those that it has not are roots with a flag for that, and
+ * whatever leads to one has its last component.
  */
 static int elsewhere(const char *path)
 {
@@ -204,7 +199,7 @@ static int elsewhere(const char *path)
 	for (;;) {
 		for (i = 0; *path && *path != '/' && i < t->roots; i++)
 			if (r[i].flags & ZONE_UNSEEN &&
-			    has_component((const char *)t + r[i].off, (const char *)t + r[i].off + r[i].len, path))
+			    ends_with((const char *)t + r[i].off, (const char *)t + r[i].off + r[i].len, path))
 				return 1;
 		while (*path && *path != '/')
 			path++;
