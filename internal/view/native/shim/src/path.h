@@ -37,6 +37,7 @@ typedef unsigned int uint;
 
 #define EMPTY ((const char *)ZONE_EMPTY)
 #define ASK (-0x100000000L) /* no result of a call: make the original one */
+#define LISTED (-2L)
 #define PLACEHOLDER 6	/* length of what a placeholder's target begins with */
 #define SCRIPT_LINE 256 /* BINPRM_BUF_SIZE */
 #define SCRIPT_DEPTH 4
@@ -123,7 +124,10 @@ static const char *last(const char *path)
 	return at;
 }
 
-/* locate finds the place of a path. It returns 0 where only the supervisor can. */
+/*
+ * locate finds the place of a path. It returns 0 where only the supervisor can;
+ * to->fd is LISTED then if the path is that of a directory that he lists.
+ */
 static int locate(long dirfd, const char *path, struct place *to)
 {
 	const struct table *t = table();
@@ -131,6 +135,7 @@ static int locate(long dirfd, const char *path, struct place *to)
 	const char *first;
 	int i;
 
+	to->fd = -1;
 	if (bad_pointer(path) || t->flags & ZONE_ASK_ALL)
 		return 0;
 	if (*path != '/') {
@@ -148,8 +153,10 @@ static int locate(long dirfd, const char *path, struct place *to)
 		rest = below(path, prefix, prefix + r->len);
 		if (!rest || (r->flags & ZONE_EXACT && *rest))
 			continue;
-		if (r->fd < 0)
+		if (r->fd < 0) {
+			to->fd = r->flags & ZONE_EXACT ? LISTED : -1;
 			return 0;
+		}
 		to->fd = r->fd;
 		to->rest = *rest ? rest : ".";
 		to->in_root = r->flags & ZONE_IN_ROOT;

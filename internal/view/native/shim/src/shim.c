@@ -88,6 +88,7 @@ static long do_access(long dirfd, const char *path, ulong mode, ulong flags, lon
 
 static long do_readlink(long dirfd, const char *path, char *buf, long size, long nr)
 {
+	struct place at;
 	struct kstat st;
 	long fd, n;
 
@@ -95,6 +96,8 @@ static long do_readlink(long dirfd, const char *path, char *buf, long size, long
 		return ASK;
 	if (!bad_pointer(path) && !*path)
 		return sys4(NR_readlinkat, dirfd, (long)EMPTY, (long)buf, size);
+	if (!locate(dirfd, path, &at) && at.fd == LISTED)
+		return -EINVAL; /* no symlink: programs ask that of each directory on the way (realpath) */
 	fd = hold(dirfd, path, O_NOFOLLOW, nr);
 	if (fd < 0)
 		return fd;
