@@ -116,6 +116,7 @@ type cell struct {
 	sight    wall.Sight
 	unveilFD []int // path descriptors, one for each of unveil
 	punched  []string
+	resolver []string // files of the host by which names are resolved
 }
 
 // prepare does all that can fail on somebody's mistake, in the order of the
@@ -156,6 +157,7 @@ func prepare(o *Options) (*cell, error) {
 	if err := c.chooseCwd(); err != nil {
 		return nil, err
 	}
+	c.chooseResolver()
 	c.sight = c.chooseSight()
 	var err error
 	c.state, err = newState(o.Root, c.identity, describe(o.Plan.Package, o.Plan.Version, c.command.Name, c.started))

@@ -146,11 +146,9 @@ func (c *cell) roots() []zone.Root {
 		top, _, _ := strings.Cut(rest, "/")
 		t.add(zone.Root{Prefix: "/tmp/" + top, FD: zone.Ask})
 	}
-	if c.pledge.Has(capability.Inet) {
-		for _, f := range resolverFiles {
-			t.announce(f, true)
-			t.add(zone.Root{Prefix: f, FD: zone.Ask, Flags: zone.Unseen})
-		}
+	for _, f := range c.resolver {
+		t.announce(f, true)
+		t.add(zone.Root{Prefix: f, FD: zone.Ask, Flags: zone.Unseen})
 	}
 	for i, u := range c.unveil {
 		fd := zone.Ask
@@ -198,14 +196,22 @@ func (t *rootTable) announce(path string, listed bool) {
 	}
 	for dir := filepath.Dir(path); dir != "/"; dir = filepath.Dir(dir) {
 		r := zone.Root{Prefix: dir, FD: zone.Ask, Flags: zone.Exact}
-		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-		if fd, err := unix.Openat2(zone.ViewFD, dir, &how); err != nil {
+		if !inView(dir) {
 			r.Flags |= zone.Unseen
-		} else {
-			unix.Close(fd) // a path descriptor has nothing to flush
 		}
 		t.add(r)
 	}
+}
+
+// inView reports whether the view has something of that name.
+func inView(name string) bool {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(zone.ViewFD, name, &how)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd) // a path descriptor has nothing to flush
+	return true
 }
 
 // directories are those whose names getcwd tells without asking, and those of the

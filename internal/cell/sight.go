@@ -53,10 +53,8 @@ func (c *cell) names() *membrane.Hide {
 	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
 		list = append(list, membrane.Name{Prefix: "/dev/" + name, Host: "/dev/" + name, Optional: true})
 	}
-	if c.pledge.Has(capability.Inet) {
-		for _, f := range resolverFiles {
-			list = append(list, membrane.Name{Prefix: f, Host: f, Optional: true})
-		}
+	for _, f := range c.resolver {
+		list = append(list, membrane.Name{Prefix: f, Host: f, Optional: true})
 	}
 	for i, u := range c.unveil {
 		list = append(list, membrane.Name{Prefix: u.Path, Host: u.Path, FD: c.unveilFD[i]})

@@ -215,10 +215,8 @@ func (c *cell) rules() []wall.Rule {
 	if c.Hide {
 		rules = append(rules, c.skeletonRule())
 	}
-	if c.pledge.Has(capability.Inet) {
-		for _, f := range resolverFiles {
-			rules = append(rules, wall.Rule{Path: f, Access: wall.Config, Optional: true})
-		}
+	for _, f := range c.resolver {
+		rules = append(rules, wall.Rule{Path: f, Access: wall.Config, Optional: true})
 	}
 	return rules
 }
@@ -226,6 +224,18 @@ func (c *cell) rules() []wall.Rule {
 // resolverFiles are the configuration files that INET implies: how this host
 // resolves names.
 var resolverFiles = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols"}
+
+// chooseResolver takes those of them that the view has none of its own of.
+func (c *cell) chooseResolver() {
+	if !c.pledge.Has(capability.Inet) {
+		return
+	}
+	for _, f := range resolverFiles {
+		if !c.Hide || !inView(f) {
+			c.resolver = append(c.resolver, f)
+		}
+	}
+}
 
 // writable and readable are what the Membrane goes by.
 func (c *cell) writable() []string {

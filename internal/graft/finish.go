@@ -41,6 +41,9 @@ func chores() []chore {
 // finish makes caches and compiled forms. A tool that fails costs speed, not
 // the package: it becomes a note.
 func (g *grafting) finish(ctx context.Context) error {
+	if err := g.nameService(); err != nil {
+		return fmt.Errorf("say how names are looked up: %w", err)
+	}
 	if err := g.certificates(ctx); err != nil {
 		return fmt.Errorf("make the bundle of certificates: %w", err)
 	}
@@ -53,6 +56,17 @@ func (g *grafting) finish(ctx context.Context) error {
 		}
 	}
 	return g.byteCode(ctx)
+}
+
+// nameService makes etc/nsswitch.conf for a package with a C library of its own
+// that brings none: it has no other modules than these, whatever the host's
+// says, and programs look at the file at every turn.
+func (g *grafting) nameService() error {
+	const name = "etc/nsswitch.conf"
+	if !g.tree.exists(g.libDir()+"/libc.so.6") || g.tree.exists(name) {
+		return nil
+	}
+	return g.tree.write(name, []byte("passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nservices: files\nprotocols: files\n"))
 }
 
 func (g *grafting) do(ctx context.Context, c chore) error {
