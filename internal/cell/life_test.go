@@ -240,6 +240,8 @@ func TestSupervisorKilled(t *testing.T) {
 					return marked(t, r.fiber) == 0 && errors.Is(err, os.ErrNotExist)
 				})
 				until(t, "the record", func() bool { return slices.Contains(kinds(t, s), "orphan") })
+				// One may have been started just before the kill, and writes its record, too.
+				until(t, "the guard's end", func() bool { return guards(t, r) == 0 })
 				s.clean(r.fiber)
 			})
 		}
