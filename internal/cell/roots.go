@@ -102,6 +102,7 @@ func (c *cell) placeRoots() error {
 	}
 	var roots []zone.Root
 	var dirs []zone.Dir
+	var err error
 	if c.sight >= wall.Native {
 		for fd, path := range map[int]string{zone.HomeFD: c.home, zone.TmpFD: c.state.tmp()} {
 			if err := place(path, fd); err != nil {
@@ -109,6 +110,9 @@ func (c *cell) placeRoots() error {
 			}
 		}
 		roots = c.roots()
+		if roots, err = c.placeShortcuts(roots); err != nil {
+			return err
+		}
 		dirs = c.directories(roots)
 	}
 	table, err := zone.BuildTable(roots, dirs)
@@ -124,6 +128,46 @@ func (c *cell) placeRoots() error {
 		return fmt.Errorf("put the zone at descriptor %d: %w", zone.FD, err)
 	}
 	return nil
+}
+
+// placeShortcuts gives directories of the view the numbers that are left. That of
+// the package has one for itself.
+func (c *cell) placeShortcuts(roots []zone.Root) ([]zone.Root, error) {
+	next := zone.FirstFD
+	for _, fd := range c.unveilFD {
+		if fd >= next && fd <= zone.LastFD {
+			next = fd + 1
+		}
+	}
+	for i, s := range c.Plan.Shortcuts {
+		fd := next
+		if i == 0 {
+			fd = zone.PackageFD
+		} else if next++; fd > zone.LastFD {
+			break
+		}
+		if err := place(s.Dir, fd); err != nil {
+			return nil, err
+		}
+		for _, name := range s.Names {
+			of, ok := rootOf(roots, name)
+			if !ok || of.FD != zone.ViewFD {
+				continue // something else is unveiled there
+			}
+			roots = append(roots, zone.Root{Prefix: name, FD: fd, Flags: zone.Within | of.Flags&zone.InRoot})
+		}
+	}
+	return roots, nil
+}
+
+// rootOf returns the root that name belongs to.
+func rootOf(roots []zone.Root, name string) (of zone.Root, ok bool) {
+	for _, r := range roots {
+		if r.Flags&(zone.Exact|zone.Within) == 0 && below(name, r.Prefix) && (!ok || len(r.Prefix) > len(of.Prefix)) {
+			of, ok = r, true
+		}
+	}
+	return of, ok
 }
 
 // roots says which descriptor the names of the cell lead to, and which names are

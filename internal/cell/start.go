@@ -78,7 +78,7 @@ func (c *cell) launch() error {
 			Listener: child.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny,
 			Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault, Hide: c.names(), Count: c.Count,
 			OnError: func(err error) { c.Report(err.Error()) },
-			Confine: func() error { return wall.Confine(c.confinement()) },
+			Confine: c.confineOpener,
 		})
 	}
 	var failed *wall.SpawnError
@@ -86,6 +86,23 @@ func (c *cell) launch() error {
 		return &ExecError{c.command.Path, failed.Err}
 	}
 	return err
+}
+
+// confineOpener puts the cell's wall around the calling thread, which answers for
+// the supervisor.
+func (c *cell) confineOpener() error {
+	if c.sight < wall.Native {
+		return wall.Confine(c.confinement())
+	}
+	lengths, err := wall.KeepLengths(c.lengthRules())
+	if err != nil {
+		return err
+	}
+	defer unix.Close(lengths)
+	if err := wall.Confine(c.confinement()); err != nil {
+		return err
+	}
+	return wall.Confine(wall.Confinement{Ruleset: lengths})
 }
 
 func (c *cell) confinement() wall.Confinement {

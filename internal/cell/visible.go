@@ -203,7 +203,11 @@ func (c *cell) rules() []wall.Rule {
 	own := wall.Scratch.Under(c.pledge)
 	rules := make([]wall.Rule, 0, len(c.Plan.Rules)+len(c.unveil)+3)
 	for _, r := range c.Plan.Rules {
-		rules = append(rules, wall.Rule{Path: r.Path, Access: wall.Access(r.Access), Optional: r.Optional})
+		access := wall.Access(r.Access)
+		if access == wall.Package && c.sight >= wall.Native {
+			access = wall.Unhindered
+		}
+		rules = append(rules, wall.Rule{Path: r.Path, Access: access, Optional: r.Optional})
 	}
 	rules = append(rules,
 		wall.Rule{Path: c.home, Access: own},
@@ -217,6 +221,17 @@ func (c *cell) rules() []wall.Rule {
 	}
 	for _, f := range c.resolver {
 		rules = append(rules, wall.Rule{Path: f, Access: wall.Config, Optional: true})
+	}
+	return rules
+}
+
+// lengthRules are those of rules that truncating needs, without what Unhindered
+// adds.
+func (c *cell) lengthRules() []wall.Rule {
+	own := wall.Scratch.Under(c.pledge)
+	rules := []wall.Rule{{Path: c.home, Access: own}, {Path: c.state.tmp(), Access: own}, {Path: c.state.run(), Access: own}}
+	for i, u := range c.unveil {
+		rules = append(rules, wall.Rule{Path: u.Path, FD: c.unveilFD[i], Access: wall.AccessOf(u.Rights, c.pledge)})
 	}
 	return rules
 }

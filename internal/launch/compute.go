@@ -95,6 +95,29 @@ func executable(path string, loaders map[string]bool) (why, err error) {
 	return native.Executable(f, st.Size(), func(loader string) bool { return loaders[loader] }), nil
 }
 
+// shortcuts are the package's own directory, for what finds its files from where
+// it lies, and those that FHS paths lead through.
+func shortcuts(p *plan.Plan) ([]plan.Shortcut, error) {
+	view, err := filepath.EvalSymlinks(p.View)
+	if err != nil {
+		return nil, fmt.Errorf("look at the view of package %s: %w", p.Package, err)
+	}
+	own := strings.TrimPrefix(p.Prefix, p.View)
+	list := []plan.Shortcut{{Dir: view + own, Names: []string{p.Prefix, own}}}
+	for _, top := range []string{"/lib", "/share"} {
+		dir, err := filepath.EvalSymlinks(p.View + top)
+		if err != nil || !strings.HasPrefix(dir, view+"/") {
+			continue // the view has none
+		}
+		names := []string{top, p.View + top}
+		if usr, err := filepath.EvalSymlinks(p.View + "/usr" + top); err == nil && usr == dir {
+			names = append(names, "/usr"+top)
+		}
+		list = append(list, plan.Shortcut{Dir: dir, Names: names})
+	}
+	return list, nil
+}
+
 // devices are the harmless ones that every program expects.
 var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"}
 

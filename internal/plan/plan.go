@@ -7,7 +7,7 @@
 // The file (all numbers little-endian):
 //
 //	offset  size  meaning
-//	0       8     "NIPPLAN" and the format's version, 0x02
+//	0       8     "NIPPLAN" and the format's version, 0x03
 //	8       32    BLAKE3 of all that follows
 //	40      …     fields in the order of Plan: integers as unsigned varints,
 //	              strings and byte strings as a varint length and the bytes,
@@ -23,7 +23,7 @@ import (
 )
 
 // Magic begins every plan of the version that this package reads and writes.
-const Magic = "NIPPLAN\x02"
+const Magic = "NIPPLAN\x03"
 
 const headSize = len(Magic) + cid.Size
 
@@ -42,6 +42,9 @@ type Plan struct {
 	View    string // root directory of its cells
 	Prefix  string // the package's own directory in the view
 	Data    string // HOME: <own root>/Data/apps/<package>
+	// Shortcuts are directories of the view to which many paths lead, the most
+	// useful ones first.
+	Shortcuts []Shortcut
 
 	Pledge  capability.Pledge   // what the manifest asks, with the person's changes, under the policy
 	Ceiling capability.Pledge   // what the policy allows at most
@@ -66,6 +69,12 @@ type Stamp struct {
 	Size   int64
 	MTime  int64  // nanoseconds since the epoch
 	Target string // of a symlink
+}
+
+// Shortcut is a directory and what a cell calls it.
+type Shortcut struct {
+	Dir   string // absolute, free of symlinks
+	Names []string
 }
 
 // Rule is one Landlock rule: LANDLOCK_ACCESS_FS_* rights below a path.
@@ -96,6 +105,11 @@ func (p *Plan) Encode() []byte {
 	}
 	for _, s := range []string{p.Kernel, p.Package, p.Version, p.Title, p.Root, p.View, p.Prefix, p.Data} {
 		b.str(s)
+	}
+	b.num(uint64(len(p.Shortcuts)))
+	for _, s := range p.Shortcuts {
+		b.str(s.Dir)
+		b.strs(s.Names)
 	}
 	b.num(uint64(p.Pledge))
 	b.num(uint64(p.Ceiling))
@@ -177,6 +191,10 @@ func Decode(b []byte) (*Plan, error) {
 	}
 	for _, s := range []*string{&p.Kernel, &p.Package, &p.Version, &p.Title, &p.Root, &p.View, &p.Prefix, &p.Data} {
 		*s = r.str()
+	}
+	p.Shortcuts = make([]Shortcut, r.count())
+	for i := range p.Shortcuts {
+		p.Shortcuts[i] = Shortcut{r.str(), r.strs()}
 	}
 	p.Pledge, p.Ceiling = capability.Pledge(r.num()), capability.Pledge(r.num())
 	p.Caps = r.unveils()

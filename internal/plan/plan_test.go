@@ -13,7 +13,7 @@ import (
 func sample() *Plan {
 	return &Plan{
 		Stamps: []Stamp{{"/a", 7, 9, 1 << 60, ""}, {Path: "/b", Target: "1.0"}},
-		Kernel: "6.18 #1", Package: "git", Version: "2.39", Title: "Git", Root: "/", View: "/v", Prefix: "/v/p", Data: "/d",
+		Kernel: "6.18 #1", Package: "git", Version: "2.39", Title: "Git", Root: "/", View: "/v", Prefix: "/v/p", Data: "/d", Shortcuts: []Shortcut{{"/v/p", []string{"/p", "/v/p"}}, {Dir: "/v/lib", Names: []string{}}},
 		Pledge: capability.Stdio | capability.Wpath, Ceiling: capability.AllPledges, Capped: true,
 		Caps:   []capability.Unveil{{Path: "/srv", Rights: capability.Read}},
 		Unveil: []capability.Unveil{{Path: "/srv/x", Rights: capability.Read}},

@@ -84,6 +84,15 @@ const (
 	Device  = Access(unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | accessIoctl)
 )
 
+// Unhindered is Package for what programs open natively, with a right that they
+// cannot use. For each file that is opened Landlock looks for the right to truncate
+// it later (hook_file_open in security/landlock/fs.c), as far as "/" if no rule on
+// the way gives it: a third of the time that opening takes. No program comes to
+// truncate anything with it: truncate(2) is asked; O_TRUNC without writing is in
+// no slot of the zone, and so is asked; with writing Landlock refuses it, as does
+// the file's mode; and who answers what is asked has no such right (KeepLengths).
+const Unhindered = Package | unix.LANDLOCK_ACCESS_FS_TRUNCATE
+
 // AccessOf returns what rights r on a path mean under a pledge: without RPATH
 // nothing is read, without WPATH nothing written, without CPATH nothing made
 // or removed. Executing needs reading as well.
@@ -126,6 +135,8 @@ type Rule struct {
 	// Resolved says that Path is the result of a walk that somebody judged: one
 	// that leads through a symlink now is not that path any more.
 	Resolved bool
+	// FD is a path descriptor of it, 0 for none: Path is for messages then.
+	FD int
 }
 
 // Network says which TCP calls Landlock leaves to the cell.
@@ -142,11 +153,27 @@ func NewRuleset(rules []Rule, net Network, version int) (fd int, err error) {
 	if !net {
 		attr.net = a.net
 	}
-	fd, err = createRuleset(&attr)
+	return fill(&attr, rules)
+}
+
+// KeepLengths makes a ruleset that forbids truncating but where rules permit it,
+// for threads that have Unhindered rules around them already. It says where files
+// may be moved to other directories, too: a ruleset that does not forbids that
+// everywhere.
+func KeepLengths(rules []Rule) (fd int, err error) {
+	return fill(&rulesetAttr{fs: unix.LANDLOCK_ACCESS_FS_TRUNCATE | unix.LANDLOCK_ACCESS_FS_REFER}, rules)
+}
+
+// fill makes a ruleset of the rules.
+func fill(attr *rulesetAttr, rules []Rule) (fd int, err error) {
+	fd, err = createRuleset(attr)
 	if err != nil {
 		return -1, fmt.Errorf("create landlock ruleset: %w", err)
 	}
 	for i := range rules {
+		if uint64(rules[i].Access)&attr.fs == 0 {
+			continue // the kernel takes no rule without a right (ENOMSG)
+		}
 		if err := addRule(fd, &rules[i], attr.fs); err != nil {
 			unix.Close(fd)
 			return -1, fmt.Errorf("landlock rule for %s: %w", rules[i].Path, err)
@@ -157,18 +184,21 @@ func NewRuleset(rules []Rule, net Network, version int) (fd int, err error) {
 
 // addRule opens the path of r and grants what the kernel knows of its rights.
 func addRule(ruleset int, r *Rule, handled uint64) error {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC}
-	if r.Resolved {
-		how.Resolve = unix.RESOLVE_NO_SYMLINKS
-	}
-	fd, err := unix.Openat2(unix.AT_FDCWD, r.Path, &how)
-	if err != nil {
-		if r.Optional && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)) {
-			return nil
+	fd, err := r.FD, error(nil)
+	if fd == 0 {
+		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC}
+		if r.Resolved {
+			how.Resolve = unix.RESOLVE_NO_SYMLINKS
 		}
-		return err
+		fd, err = unix.Openat2(unix.AT_FDCWD, r.Path, &how)
+		if err != nil {
+			if r.Optional && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)) {
+				return nil
+			}
+			return err
+		}
+		defer unix.Close(fd)
 	}
-	defer unix.Close(fd)
 	access := uint64(r.Access) & handled
 	err = addPathRule(ruleset, fd, access)
 	if errors.Is(err, unix.EINVAL) { // a file takes the rights of files only

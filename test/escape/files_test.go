@@ -1,6 +1,9 @@
 package escape
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
 func TestFiles(t *testing.T) {
 	try(t, []attempt{
@@ -69,6 +72,7 @@ func TestOwnTree(t *testing.T) {
 	try(t, []attempt{
 		{name: "write the own program", args: w("open-write {self}"), control: granted("open-write {granted}/program")},
 		{name: "empty the own program", args: w("truncate {self}"), control: granted("truncate {granted}/program")},
+		{name: "empty the own program by opening it", args: w("open-truncate {self}"), control: granted("open-truncate {granted}/program")},
 		{name: "make a file in the own view", args: w("open-create {view}/new"), control: granted("open-create {granted}/new")},
 		{name: "remove the own program", args: w("unlink {self}"), control: granted("unlink {granted}/program")},
 		{name: "rename the own view", args: w("rename {view} {view}-old"), control: granted("rename {granted}/sub {granted}/sub-old")},
@@ -129,4 +133,24 @@ func TestMetadata(t *testing.T) {
 		attempt{name: "make a program set-user-id", args: w("chmod {granted}/program 04755"), control: granted("chmod {granted}/program 0755")},
 		attempt{name: "make a new file set-user-id", args: w("open-create {granted}/new 04755"), control: granted("open-create {granted}/new 0755")},
 	))
+}
+
+// TestWritableInView aims at a file of the view that everybody may write: nothing
+// but Landlock and who answers stand before it.
+func TestWritableInView(t *testing.T) {
+	s := newStage(t)
+	lent := s.words["view"] + "/lent"
+	s.Write(lent, secret, 0o666)
+	if err := os.Chmod(lent, 0o666); err != nil { // whatever the umask is
+		t.Fatal(err)
+	}
+	for _, a := range []attempt{
+		{name: "truncate a file of the view", args: w("truncate {view}/lent"), untouched: w("{view}/lent"), control: granted("truncate {granted}/program")},
+		{name: "empty a file of the view", args: w("open-truncate {view}/lent"), untouched: w("{view}/lent"), control: granted("open-truncate {granted}/program")},
+		{name: "write a file of the view", args: w("open-write {view}/lent"), untouched: w("{view}/lent"), control: granted("open-write {granted}/program")},
+	} {
+		for _, a.flags = range [][]string{grant, executable} {
+			t.Run(a.name+" "+a.flags[1], func(t *testing.T) { s.row(t, a) })
+		}
+	}
 }

@@ -23,7 +23,7 @@ var programs = []string{"probe", "native"}
 // hostPaths are paths that exist on the host and that the cell of p does not have.
 func hostPaths(t *testing.T, root string, p *place) []string {
 	t.Helper()
-	list := []string{"/etc", "/home", "/root", "/boot", "/usr/share", "/var/lib", "/sys", "/etc/passwd", "/proc/1", "/proc/1/status", "/proc/sys/net", "/dev/mem", "/dev/pts", root + "/Cas", root + "/Programs", root + "/System/Index", p.far + "/u/hidden", p.far + "/u/hidden/secret"}
+	list := []string{"/home", "/root", "/boot", "/usr/share", "/var/lib", "/sys", "/etc/passwd", "/proc/1", "/proc/1/status", "/proc/sys/net", "/dev/mem", "/dev/pts", root + "/Cas", root + "/Programs", root + "/System/Index", p.far + "/u/hidden", p.far + "/u/hidden/secret"}
 	for _, top := range []string{"/etc", "/usr/lib", "/usr/bin", "/var", "/sys/class", root + "/Nexus"} {
 		n := 0
 		_ = filepath.WalkDir(top, func(path string, _ fs.DirEntry, err error) error {
@@ -39,7 +39,8 @@ func hostPaths(t *testing.T, root string, p *place) []string {
 	}
 	list = slices.DeleteFunc(list, func(path string) bool {
 		_, err := os.Lstat(path)
-		return err != nil || strings.HasPrefix(p.far, path+"/")
+		own := path == "/etc" || path == "/etc/nsswitch.conf" // of every package with a C library
+		return err != nil || own || strings.HasPrefix(p.far, path+"/")
 	})
 	if len(list) < 200 {
 		t.Fatalf("only %d paths of the host found", len(list))
@@ -146,11 +147,11 @@ func TestListings(t *testing.T) {
 }
 
 func (s *stage) listings(t *testing.T, program string) {
-	top := []string{"Cell", "Data", "Programs", "bin", "dev", "lib", "proc", "tmp", "usr", "var", strings.Split(s.far, "/")[1], strings.Split(s.Base, "/")[1]}
+	top := []string{"Cell", "Data", "Programs", "bin", "dev", "etc", "lib", "proc", "tmp", "usr", "var", strings.Split(s.far, "/")[1], strings.Split(s.Base, "/")[1]}
 	slices.Sort(top)
 	root := strings.Join(slices.Compact(top), " ")
 	for call, want := range map[string]string{
-		"list /": root, "list /usr": root, "list /Data": "apps", "list /Data/apps": "probe", "list /Programs": "probe",
+		"list /": root, "list /usr": root, "list /etc": "nsswitch.conf", "list /Data": "apps", "list /Data/apps": "probe", "list /Programs": "probe",
 		"list {far}": "many u", "list {far}/u": "file r x", "list {far}/u/r": "across in inside plain",
 		"list {work}": "absolute dangling file loop out relative slash sub up view",
 		"list /dev":   "fd full null random shm stderr stdin stdout tty urandom zero", "list /proc/sys": "kernel vm",

@@ -121,6 +121,12 @@ const Exact RootFlags = 2
 // symlink.
 const Unseen RootFlags = 4
 
+// Within is for a directory of the view that gets a descriptor of its own, so
+// that the way there is not walked for each name below: the root is only what is
+// strictly below it, and a path that leaves it goes to the next root that it lies
+// below. With InRoot it is part of the cell's "/".
+const Within RootFlags = 8
+
 // Ask as a root's descriptor sends the names below it to the supervisor.
 const Ask = -1
 
@@ -155,7 +161,7 @@ func BuildTable(roots []Root, dirs []Dir) ([]byte, error) {
 	}
 	roots = slices.Clone(roots)
 	slices.SortStableFunc(roots, func(a, b Root) int {
-		return cmp.Or(cmp.Compare(len(b.Prefix), len(a.Prefix)), cmp.Compare(a.Prefix, b.Prefix), cmp.Compare(b.Flags&Exact, a.Flags&Exact))
+		return cmp.Or(cmp.Compare(len(b.Prefix), len(a.Prefix)), cmp.Compare(a.Prefix, b.Prefix), cmp.Compare(b.Flags&Exact, a.Flags&Exact), cmp.Compare(b.Flags&Within, a.Flags&Within))
 	})
 	dirsOff := HeaderSize + (len(roots)*RootSize+7)&^7
 	b := make([]byte, dirsOff+len(dirs)*DirSize)
@@ -170,7 +176,7 @@ func BuildTable(roots []Root, dirs []Dir) ([]byte, error) {
 		if err := r.check(); err != nil {
 			return nil, err
 		}
-		if i > 0 && roots[i-1].Prefix == r.Prefix && (roots[i-1].Flags^r.Flags)&Exact == 0 {
+		if i > 0 && roots[i-1].Prefix == r.Prefix && (roots[i-1].Flags^r.Flags)&(Exact|Within) == 0 {
 			return nil, fmt.Errorf("%w: %s twice", ErrTable, r.Prefix)
 		}
 		prefix := strings.TrimSuffix(r.Prefix, "/") // "/" is the prefix of no bytes
@@ -216,7 +222,8 @@ func (r Root) check() error {
 		return fmt.Errorf("%w: prefix %q", ErrTable, r.Prefix)
 	}
 	exact := r.Flags&^Unseen == Exact && r.FD == Ask
-	if !exact && (r.FD != Ask && (r.FD < PackageFD || r.FD > LastFD) || r.Flags&^(InRoot|Unseen) != 0) {
+	within := r.Flags&^InRoot == Within && r.FD != Ask
+	if !exact && (r.FD != Ask && (r.FD < PackageFD || r.FD > LastFD) || !within && r.Flags&^(InRoot|Unseen) != 0) {
 		return fmt.Errorf("%w: %s has descriptor %d and flags %#x", ErrTable, r.Prefix, r.FD, uint32(r.Flags))
 	}
 	return nil

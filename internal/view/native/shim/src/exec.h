@@ -92,7 +92,7 @@ static __attribute__((noinline)) long do_exec(const char *path, char *const *arg
 		return fd;
 	n = sys4(NR_pread64, fd, (long)line, SCRIPT_LINE, 0);
 	if (n > 2 && line[0] == '#' && line[1] == '!') {
-		if (!locate(AT_FDCWD, path, &at) || at.fd != ZONE_VIEW_FD) {
+		if (!locate(AT_FDCWD, path, &at, 0) || (at.fd != ZONE_VIEW_FD && !at.next)) {
 			drop(fd);
 			return ASK; /* only of the view's own files the shim knows that they may be executed */
 		}

@@ -64,11 +64,14 @@ struct dir {
 	uint flags;
 };
 
-/* Where a path leads: below which descriptor, by which kind of slot. */
+/*
+ * Where a path leads: below which descriptor, by which kind of slot, whether it is
+ * part of the cell's "/", and which root to try next if it leads out of this one.
+ */
 struct place {
 	long fd;
 	const char *rest;
-	int in_root;
+	int in_root, view, next;
 };
 
 static const struct table *table(void)
@@ -125,33 +128,34 @@ static const char *last(const char *path)
 }
 
 /*
- * locate finds the place of a path. It returns 0 where only the supervisor can;
- * to->fd is LISTED then if the path is that of a directory that he lists.
+ * locate finds the place of a path, among the roots from number i on. It returns
+ * 0 where only the supervisor can; to->fd is LISTED then if the path is that of a
+ * directory that he lists.
  */
-static int locate(long dirfd, const char *path, struct place *to)
+static int locate(long dirfd, const char *path, struct place *to, int i)
 {
 	const struct table *t = table();
-	const struct root *r = (const struct root *)(t + 1);
+	const struct root *r = (const struct root *)(t + 1) + i;
 	const char *first;
-	int i;
 
 	to->fd = -1;
+	to->next = 0;
 	if (bad_pointer(path) || t->flags & ZONE_ASK_ALL)
 		return 0;
 	if (*path != '/') {
 		to->fd = (int)dirfd;
 		to->rest = path;
-		to->in_root = 0;
+		to->in_root = to->view = 0;
 		return 1;
 	}
 	first = skip(path);
-	for (i = 0; i < t->roots; i++, r++) {
+	for (; i < t->roots; i++, r++) {
 		const char *prefix = (const char *)t + r->off, *rest;
 
 		if (r->len && prefix[1] != *first)
 			continue; /* most of them */
 		rest = below(path, prefix, prefix + r->len);
-		if (!rest || (r->flags & ZONE_EXACT && *rest))
+		if (!rest || (r->flags & ZONE_EXACT && *rest) || (r->flags & ZONE_WITHIN && !*rest))
 			continue;
 		if (r->fd < 0) {
 			to->fd = r->flags & ZONE_EXACT ? LISTED : -1;
@@ -159,9 +163,12 @@ static int locate(long dirfd, const char *path, struct place *to)
 		}
 		to->fd = r->fd;
 		to->rest = *rest ? rest : ".";
-		to->in_root = r->flags & ZONE_IN_ROOT;
+		to->view = r->flags & ZONE_IN_ROOT;
+		to->in_root = to->view && !(r->flags & ZONE_WITHIN);
+		if (r->flags & ZONE_WITHIN)
+			to->next = i + 1;
 		/* ".." may end where the supervisor lists, whatever symlinks are on the way. */
-		return !(to->in_root && t->flags & ZONE_HAS_EXACT && parent(last(to->rest)));
+		return !(to->view && t->flags & ZONE_HAS_EXACT && parent(last(to->rest)));
 	}
 	return 0;
 }
@@ -282,21 +289,24 @@ static long enter(long dirfd, const char *path, ulong flags, ulong mode, long nr
 	struct place to;
 	ulong how;
 	long fd;
-	int tries;
+	int tries, from = 0;
 
-	if (!locate(dirfd, path, &to))
-		return ASK;
-	if (flags & ZONE_CREAT && to.rest[0] == '.' && !to.rest[1])
-		return ASK; /* a root itself: a slash that ended it would matter */
-	how = slot(flags, mode, to.in_root);
-	if (!how)
-		return ASK;
-	for (tries = 0; tries < 4; tries++) { /* EAGAIN: a rename ran beside ".." */
-		fd = sys5(NR_openat2, to.fd, (long)to.rest, (long)how, ZONE_HOW_SIZE, nr);
-		if (fd != -EAGAIN)
-			break;
-	}
-	if (fd >= 0 && to.in_root && leads_to_listed(fd, to.rest, flags)) {
+	do {
+		if (!locate(dirfd, path, &to, from))
+			return ASK;
+		if (flags & ZONE_CREAT && to.rest[0] == '.' && !to.rest[1])
+			return ASK; /* a root itself: a slash that ended it would matter */
+		how = slot(flags, mode, to.in_root);
+		if (!how)
+			return ASK;
+		for (tries = 0; tries < 4; tries++) { /* EAGAIN: a rename ran beside ".." */
+			fd = sys5(NR_openat2, to.fd, (long)to.rest, (long)how, ZONE_HOW_SIZE, nr);
+			if (fd != -EAGAIN)
+				break;
+		}
+		from = to.next;
+	} while (fd == -EXDEV && from);
+	if (fd >= 0 && to.view && leads_to_listed(fd, to.rest, flags)) {
 		drop(fd);
 		return ASK;
 	}
@@ -304,7 +314,7 @@ static long enter(long dirfd, const char *path, ulong flags, ulong mode, long nr
 		return fd;
 	if (again(fd))
 		return ASK;
-	if (fd == -ENOENT && to.in_root && (flags & ZONE_CREAT || elsewhere(to.rest)))
+	if (fd == -ENOENT && to.view && (flags & ZONE_CREAT || elsewhere(to.rest)))
 		return ASK; /* the directory may be one that the supervisor lists */
 	if (fd == -ENOTDIR && (flags & (O_DIRECTORY | O_NOFOLLOW)) == (O_DIRECTORY | O_NOFOLLOW))
 		return ASK; /* a looping symlink may be what is no directory */

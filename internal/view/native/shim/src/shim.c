@@ -96,7 +96,7 @@ static long do_readlink(long dirfd, const char *path, char *buf, long size, long
 		return ASK;
 	if (!bad_pointer(path) && !*path)
 		return sys4(NR_readlinkat, dirfd, (long)EMPTY, (long)buf, size);
-	if (!locate(dirfd, path, &at) && at.fd == LISTED)
+	if (!locate(dirfd, path, &at, 0) && at.fd == LISTED)
 		return -EINVAL; /* no symlink: programs ask that of each directory on the way (realpath) */
 	fd = hold(dirfd, path, O_NOFOLLOW, nr);
 	if (fd < 0)
