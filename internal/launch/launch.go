@@ -115,7 +115,7 @@ func Compute(own *hier.Root, name string) (*plan.Plan, error) {
 	}
 	p.Filter = wall.Compile(wall.Host(), p.Pledge, Sight(p)).Bytes()
 	p.Env = environment(m, p)
-	if p.Shortcuts, err = shortcuts(p); err != nil {
+	if p.Shortcuts, err = shortcuts(p, held); err != nil {
 		return nil, err
 	}
 	return p, commands(p, head)

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Making the table of names takes milliseconds, most of them for the skeleton,
-// and most cells never ask for anything that needs it: they remove a temporary
-// file, open a device, look at a file of the resolver's. Until the table is there,
+// Making the table of names takes a good part of a millisecond, and most cells
+// never ask for anything that needs it: they remove a temporary file, open a device, look at a file of the resolver's. Until the table is there,
 // what lies at or below a name that no other name lies below is found by that name
 // alone. For all else the handler gives up with unnamed, the table is made, and it
 // begins again: nothing has been done by then.
 
-// unnamed as an errno says that the call needs the table of names.
+// unnamed as an errno says that the call needs the table of names, or a node of it
+// that is not on the disk yet (names.need).
 const unnamed = unix.Errno(1<<16 - 2)
 
 // early is what is known of the names before the table is made.

@@ -158,8 +158,9 @@ func (m *Membrane) answer(n *notification) {
 		return
 	}
 	value, errno := h(m, n)
-	if errno == unnamed {
-		if !m.openNames() {
+	for errno == unnamed {
+		if err := m.name(); err != nil {
+			m.config.OnError(err)
 			m.reply(n, 0, unix.EIO)
 			return
 		}
@@ -188,16 +189,17 @@ func (m *Membrane) counted(n *notification) bool {
 	return native
 }
 
-// openNames opens all that exists for the cell, with the supervisor's rights, when
-// a call is the first to need it. Most programs have none.
-func (m *Membrane) openNames() bool {
-	names, err := newNames(m.config.Hide)
-	if err != nil {
-		m.config.OnError(err)
-		return false
+// name makes what a call needs of the names, with the supervisor's rights: the
+// table, which most programs never need, or a node of it.
+func (m *Membrane) name() (err error) {
+	if m.names == nil {
+		m.names, err = newNames(m.config.Hide)
+		return err
 	}
-	m.names = names
-	return true
+	if err := m.names.make(m.names.wanted); err != nil {
+		return fmt.Errorf("name %s of the cell: %w", m.names.wanted.path, err)
+	}
+	return nil
 }
 
 func (m *Membrane) closeNames() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -19,8 +20,8 @@ type Hide struct {
 	// Names are all that the cell can name. One must be "/".
 	Names []Name
 	// Skeleton is an empty directory of the cell's, to which its Landlock rules
-	// give reading: directories that only lead to other names are made there, so
-	// that listing them is the kernel's work.
+	// give reading: directories that only lead to other names are made there when
+	// a call comes to them, so that listing them is the kernel's work.
 	Skeleton string
 	// Programs is the directory, by its name on the host, whose files are told
 	// to be there when a process asks which program it is: execve(2) takes these
@@ -41,19 +42,28 @@ type Name struct {
 	rank int
 }
 
-// names is the table of a cell. It does not change once it is made.
+// names is the table of a cell. It does not change once it is made, but that nodes
+// of the skeleton come to be on the disk.
 type names struct {
-	root    *node
-	hosts   []hostName      // longest first
-	covered map[fileID]bool // directories that lie under ones of the skeleton
+	root     *node
+	hosts    []hostName      // longest first
+	covered  map[fileID]bool // directories that lie under ones of the skeleton
+	skeleton string          // as Hide.Skeleton
+	dev      uint64          // the skeleton's device
+	wanted   *node           // the node that a call needs, where it is not on the disk
 }
 
 // node is a name, or a directory on the way to one.
 type node struct {
-	fd    int    // path descriptor of what the name leads to
+	path  string // in the cell
+	fd    int    // path descriptor of what the name leads to; -1: not made yet
 	under int    // directory that lies under one of the skeleton's; -1
 	mode  uint32 // file type, S_IF*
 	proc  bool
+	link  string // text of a symlink
+	// ours says that the node is on the skeleton. Most cells need few of those, and
+	// files cost: each is made when a call comes to it.
+	ours  bool
 	below map[string]*node
 }
 
@@ -66,8 +76,11 @@ func (d *node) base() int {
 	return d.fd
 }
 
+// bare reports whether the directory has nothing but the names below it.
+func (d *node) bare() bool { return d.ours && d.under < 0 }
+
 // single reports whether the node is the host's and no other name lies below.
-func (d *node) single() bool { return len(d.below) == 0 && !d.proc && d.mode != unix.S_IFLNK }
+func (d *node) single() bool { return len(d.below) == 0 && !d.ours }
 
 // hostName says what something on the host is called in the cell.
 type hostName struct {
@@ -75,10 +88,14 @@ type hostName struct {
 	rank       int // its place in the list of names
 }
 
-// newNames opens everything that the names lead to, with the rights of the
-// caller, and makes the skeleton.
+// newNames opens everything that the names lead to on the host, with the rights of
+// the caller.
 func newNames(h *Hide) (*names, error) {
-	t := &names{covered: map[fileID]bool{}}
+	var st unix.Stat_t
+	if err := unix.Stat(h.Skeleton, &st); err != nil {
+		return nil, fmt.Errorf("directory for the names of the cell: %w", err)
+	}
+	t := &names{covered: map[fileID]bool{}, skeleton: h.Skeleton, dev: uint64(st.Dev)}
 	list := slices.Clone(h.Names)
 	for i := range list {
 		list[i].rank = i
@@ -96,7 +113,7 @@ func newNames(h *Hide) (*names, error) {
 	tree := newBranch(table)
 	t.hosts = append(t.hosts, hostName{host: h.Skeleton, cell: "/"})
 	var err error
-	if t.root, err = t.make(h.Skeleton, "/", tree, nil); err != nil {
+	if t.root, err = t.add("/", tree, nil); err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(t.hosts, func(a, b hostName) int { return len(b.host) - len(a.host) })
@@ -126,29 +143,23 @@ func newBranch(table map[string]*Name) *branch {
 	return root
 }
 
-// make makes the node of branch b, whose name in the cell is path. parent is
-// nil for the root.
-func (t *names) make(skeleton, path string, b *branch, parent *node) (*node, error) {
-	d := &node{fd: -1, under: -1, mode: unix.S_IFDIR, below: map[string]*node{}}
+// add adds the node of branch b, whose name in the cell is path. parent is nil for
+// the root.
+func (t *names) add(path string, b *branch, parent *node) (*node, error) {
+	d := &node{path: path, fd: -1, under: -1, mode: unix.S_IFDIR, below: map[string]*node{}}
 	var err error
 	switch {
 	case b.name != nil && b.name.Link != "":
-		d.mode = unix.S_IFLNK
-		if err = put(skeleton+path, d.mode, b.name.Link); err == nil {
-			d.fd, err = unix.Open(skeleton+path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		}
+		d.mode, d.link, d.ours = unix.S_IFLNK, b.name.Link, true
 	case b.name != nil && b.name.Proc:
-		d.proc = true
-		err = d.onSkeleton(skeleton + path)
+		d.proc, d.ours = true, true
 	case b.name != nil && path != "/":
 		err = t.open(d, b.name)
 	case b.name != nil:
-		if err = t.open(d, b.name); err == nil {
-			d.under = d.fd
-			err = d.onSkeleton(skeleton)
-		}
+		err = t.open(d, b.name)
+		d.fd, d.under, d.ours = -1, d.fd, true
 	default:
-		err = d.onTheWay(skeleton+path, path[strings.LastIndexByte(path, '/')+1:], b, parent)
+		d.onTheWay(path[strings.LastIndexByte(path, '/')+1:], b, parent)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("name %s of the cell: %w", path, err)
@@ -158,11 +169,11 @@ func (t *names) make(skeleton, path string, b *branch, parent *node) (*node, err
 	}
 	for c, next := range b.below {
 		t.cover(d.base(), c, unix.AT_SYMLINK_NOFOLLOW) // a hole of the view, or of the cell's /tmp
-		if d.below[c], err = t.make(skeleton, strings.TrimSuffix(path, "/")+"/"+c, next, d); err != nil {
+		if d.below[c], err = t.add(strings.TrimSuffix(path, "/")+"/"+c, next, d); err != nil {
 			return nil, err
 		}
 	}
-	return d, d.fill(skeleton + path)
+	return d, nil
 }
 
 // cover notes that what is at path below dir is not what the cell finds there.
@@ -201,26 +212,31 @@ func (t *names) open(d *node, name *Name) (err error) {
 	return nil
 }
 
-// onTheWay makes a directory that only leads to other names. If what is there
-// already, behind the parent's other names, has all of them, it is that.
-func (d *node) onTheWay(skeleton, c string, b *branch, parent *node) error {
-	if parent != nil {
-		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
-		if fd, err := unix.Openat2(parent.base(), c, &how); err == nil && isHole(fd) {
-			unix.Close(fd)
-		} else if err == nil {
-			d.under = fd
-			for name := range b.below {
-				var st unix.Stat_t
-				if unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
-					return d.onSkeleton(skeleton)
-				}
-			}
-			d.fd, d.under = fd, -1
-			return nil
+// onTheWay finds a directory that only leads to other names. If what is there
+// already, behind the parent's other names, has all of them, it is that; else the
+// skeleton has it.
+func (d *node) onTheWay(c string, b *branch, parent *node) {
+	d.ours = true
+	if parent.base() < 0 {
+		return
+	}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(parent.base(), c, &how)
+	if err != nil {
+		return
+	}
+	if isHole(fd) {
+		unix.Close(fd)
+		return
+	}
+	d.under = fd
+	for name := range b.below {
+		var st unix.Stat_t
+		if unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+			return
 		}
 	}
-	return d.onSkeleton(skeleton)
+	d.fd, d.under, d.ours = fd, -1, false
 }
 
 // isHole reports whether a directory is one of mode 0, in which nothing is.
@@ -229,29 +245,55 @@ func isHole(fd int) bool {
 	return unix.Fstat(fd, &st) == nil && st.Mode == unix.S_IFDIR
 }
 
-func (d *node) onSkeleton(path string) (err error) {
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return err
+// need reports whether the node is on the disk. If it is not, the call has to be
+// begun again when it is: unnamed.
+func (t *names) need(d *node) unix.Errno {
+	if d == nil || !d.ours || d.fd >= 0 {
+		return 0
 	}
-	d.fd, err = unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	return err
+	t.wanted = d
+	return unnamed
 }
 
-// fill puts into a directory of the skeleton everything that a listing of it is
-// to show: the names below, and those of the directory under it. The supervisor
-// never looks anything up there. A program that does natively gets nowhere and
-// asks: what stands for something else has mode 0, or is a symlink that loops.
-func (d *node) fill(path string) error {
-	if fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err != nil || !sameFile(fd, d.fd) {
-		if err == nil {
-			unix.Close(fd)
+// make makes a node of the skeleton, with the rights of the caller, and everything
+// that a listing of it is to show: the names below, and those of the directory under
+// it. What is the skeleton's, too, is made in full, as a program comes to it
+// natively; what stands for something else has mode 0, or is a symlink that loops,
+// so that such a program gets nowhere and asks. The supervisor never looks anything
+// up there.
+func (t *names) make(d *node) (err error) {
+	path := t.skeleton + d.path
+	if d.mode == unix.S_IFLNK {
+		if err = os.MkdirAll(filepath.Dir(path), 0o755); err == nil {
+			err = put(path, d.mode, d.link)
 		}
-		return nil // not on the skeleton
 	} else {
-		unix.Close(fd)
+		err = os.MkdirAll(path, 0o755)
 	}
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if err := t.fill(d, path); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	d.fd = fd
+	return nil
+}
+
+func (t *names) fill(d *node, path string) error {
 	for c, n := range d.below {
-		if err := put(path+"/"+c, n.mode, zone.Placeholder(c)); err != nil {
+		var err error
+		if n.ours && n.fd < 0 {
+			err = t.make(n)
+		} else if !n.ours {
+			err = put(path+"/"+c, n.mode, zone.Placeholder(c))
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -296,11 +338,6 @@ func typeOf(e os.DirEntry) uint32 {
 		return unix.S_IFLNK
 	}
 	return unix.S_IFREG
-}
-
-func sameFile(a, b int) bool {
-	var x, y unix.Stat_t
-	return unix.Fstat(a, &x) == nil && unix.Fstat(b, &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
 }
 
 // longest follows components as far as the table has them.
@@ -357,8 +394,9 @@ func (d *node) close() {
 	for _, n := range d.below {
 		n.close()
 	}
-	unix.Close(d.fd)
-	if d.under >= 0 {
-		unix.Close(d.under)
+	for _, fd := range []int{d.fd, d.under} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 }

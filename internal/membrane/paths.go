@@ -179,9 +179,9 @@ func (m *Membrane) findWay(n *notification, p *way, follow bool) (object, unix.E
 			if w.missing != "" {
 				return unix.ENOENT
 			}
-			fd, err := unix.FcntlInt(uintptr(w.top().fd), unix.F_DUPFD_CLOEXEC, 0)
-			o.fd = fd
-			return errnoOf(err)
+			var errno unix.Errno
+			o.fd, errno = w.reached()
+			return errno
 		})
 		w.close()
 		if errno != 0 || !w.proc {
@@ -291,9 +291,8 @@ func (m *Membrane) spot(n *notification, dirfd int32, path string) (spot, unix.E
 		}
 		top := w.top()
 		s.taken = top.node != nil && top.node.below[strings.TrimRight(s.name, "/")] != nil
-		fd, err := unix.FcntlInt(uintptr(top.fd), unix.F_DUPFD_CLOEXEC, 0)
-		s.fd = fd
-		return errnoOf(err)
+		s.fd, errno = w.reached()
+		return errno
 	})
 	w.close()
 	return s, errno

@@ -219,6 +219,11 @@ func (m *Membrane) openWay(p *way, how unix.OpenHow, umask int) (fd int, atProc 
 // open opens where the walk has ended.
 func (w *walk) open(how *unix.OpenHow) (int, error) {
 	top, in := w.top(), w.parent()
+	for _, s := range []*step{top, in} {
+		if errno := w.names.need(s.node); errno != 0 && (s == top || w.missing != "") {
+			return -1, errno
+		}
+	}
 	switch {
 	case w.missing != "" && how.Flags&unix.O_CREAT == 0:
 		return -1, unix.ENOENT

@@ -32,11 +32,14 @@ type walk struct {
 // step is a directory, or at the end a file, on the way.
 type step struct {
 	name string
-	fd   int
+	fd   int // -1: of a node that is not made yet
 	mode uint32
 	dev  uint64
 	node *node // nil: the table does not have it, and fd is the walk's own
 }
+
+// bare reports whether nothing can be found in the directory but names of the table.
+func (s *step) bare() bool { return s.node != nil && s.node.bare() }
 
 func (s *step) base() int {
 	if s.node != nil {
@@ -108,11 +111,13 @@ func (w *walk) descend(first int) unix.Errno {
 
 // ascend goes up, for which the kernel wants the right to search, too.
 func (w *walk) ascend(top *step) unix.Errno {
-	fd, err := unix.Openat(top.base(), ".", unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return errnoOf(err)
+	if !top.bare() { // the skeleton's may be searched
+		fd, err := unix.Openat(top.base(), ".", unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return errnoOf(err)
+		}
+		unix.Close(fd)
 	}
-	unix.Close(fd)
 	switch at := len(w.steps) - 1; {
 	case at == w.floor && w.resolve&unix.RESOLVE_BENEATH != 0:
 		return unix.EXDEV
@@ -142,6 +147,8 @@ func (w *walk) enter(top *step, c string) (step, unix.Errno) {
 	if top.node != nil && top.node.below[c] != nil {
 		next.node = top.node.below[c]
 		next.fd = next.node.fd
+	} else if top.bare() {
+		return next, unix.ENOENT
 	} else {
 		fd, err := unix.Openat(top.base(), c, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -149,12 +156,16 @@ func (w *walk) enter(top *step, c string) (step, unix.Errno) {
 		}
 		next.fd = fd
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(next.fd, &st); err != nil {
-		w.release(&next)
-		return next, errnoOf(err)
+	if next.node != nil && next.node.ours {
+		next.mode, next.dev = next.node.mode, w.names.dev
+	} else {
+		var st unix.Stat_t
+		if err := unix.Fstat(next.fd, &st); err != nil {
+			w.release(&next)
+			return next, errnoOf(err)
+		}
+		next.mode, next.dev = st.Mode&unix.S_IFMT, uint64(st.Dev)
 	}
-	next.mode, next.dev = st.Mode&unix.S_IFMT, uint64(st.Dev)
 	if w.resolve&unix.RESOLVE_NO_XDEV != 0 && len(w.steps) > w.floor && top.dev != 0 && top.dev != next.dev {
 		w.release(&next)
 		return next, unix.EXDEV
@@ -167,8 +178,10 @@ func (w *walk) through(link *step) unix.Errno {
 	if w.links++; w.links > maxLinks || w.resolve&unix.RESOLVE_NO_SYMLINKS != 0 {
 		return unix.ELOOP
 	}
-	text, errno := readLink(link.fd)
-	if errno != 0 {
+	text, errno := "", unix.Errno(0)
+	if link.node != nil {
+		text = link.node.link
+	} else if text, errno = readLink(link.fd); errno != 0 {
 		return errno
 	}
 	if text == "" {
@@ -192,6 +205,16 @@ func (w *walk) through(link *step) unix.Errno {
 		return w.leave(at)
 	}
 	return 0
+}
+
+// reached returns a copy of the descriptor of what the walk has come to.
+func (w *walk) reached() (int, unix.Errno) {
+	top := w.top()
+	if errno := w.names.need(top.node); errno != 0 {
+		return -1, errno
+	}
+	fd, err := unix.FcntlInt(uintptr(top.fd), unix.F_DUPFD_CLOEXEC, 0)
+	return fd, errnoOf(err)
 }
 
 func (w *walk) top() *step { return &w.steps[len(w.steps)-1] }

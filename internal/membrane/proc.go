@@ -200,6 +200,8 @@ func (m *Membrane) procMagic(n *notification, pid int, host, name string, rest [
 	}
 	var err error
 	switch {
+	case name == "root" && m.names.need(m.names.root) != 0:
+		err = unnamed
 	case name == "root":
 		o.fd, err = unix.FcntlInt(uintptr(m.names.root.fd), unix.F_DUPFD_CLOEXEC, 0)
 	case name == "cwd":
