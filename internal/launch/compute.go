@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,10 +102,7 @@ func executable(path string, loaders map[string]bool) (why, err error) {
 // it lies, and those that FHS paths lead through. Static programs alone, which know
 // nothing of roots, need none.
 func shortcuts(p *plan.Plan, packages []*programs.Installed) ([]plan.Shortcut, error) {
-	dynamic := slices.ContainsFunc(packages, func(pkg *programs.Installed) bool {
-		return slices.ContainsFunc(pkg.Head.Entries, func(e npk.Entry) bool { return !e.Interp.IsZero() })
-	})
-	if !dynamic {
+	if !dynamic(packages) {
 		return nil, nil
 	}
 	view, err := filepath.EvalSymlinks(p.View)
@@ -125,6 +123,13 @@ func shortcuts(p *plan.Plan, packages []*programs.Installed) ([]plan.Shortcut, e
 		list = append(list, plan.Shortcut{Dir: dir, Names: names})
 	}
 	return list, nil
+}
+
+// dynamic reports whether a package has a dynamic program.
+func dynamic(packages []*programs.Installed) bool {
+	return slices.ContainsFunc(packages, func(pkg *programs.Installed) bool {
+		return slices.ContainsFunc(pkg.Head.Entries, func(e npk.Entry) bool { return !e.Interp.IsZero() })
+	})
 }
 
 // devices are the harmless ones that every program expects.
@@ -156,18 +161,18 @@ func rules(root *hier.Root, p *plan.Plan, packages []*programs.Installed) []plan
 	return list
 }
 
-// The directories of a view that get Landlock rules of their own at most, and the
-// files that one must have to be worth a microsecond at every start.
-const (
-	mostCrowded = 12
-	crowdedFrom = 8
-)
+// mostCrowded is how many directories of a view get Landlock rules of their own at
+// most. Each takes a microsecond or two at every start.
+const mostCrowded = 8
 
 // crowded are the directories of a view that have the most files, by their names
-// below it. Landlock looks for a rule from a file upwards, a fifth of a microsecond
+// below it; none where all programs are static, which open few. Landlock looks for a rule from a file upwards, a fifth of a microsecond
 // for each directory on the way: rules where most files are spare it the walk up to
 // the view's.
 func crowded(packages []*programs.Installed) []string {
+	if !dynamic(packages) {
+		return nil
+	}
 	files := map[string]int{}
 	for _, pkg := range packages {
 		in := "/Programs/" + pkg.Title + "/" + pkg.Version + "/"
@@ -177,12 +182,7 @@ func crowded(packages []*programs.Installed) []string {
 			}
 		}
 	}
-	var list []string
-	for dir, n := range files {
-		if n >= crowdedFrom {
-			list = append(list, dir)
-		}
-	}
+	list := slices.Collect(maps.Keys(files))
 	slices.SortFunc(list, func(a, b string) int { return cmp.Or(files[b]-files[a], strings.Compare(a, b)) })
 	return list[:min(len(list), mostCrowded)]
 }
