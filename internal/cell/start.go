@@ -78,7 +78,7 @@ func (c *cell) launch() error {
 			Listener: child.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny,
 			Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault, Hide: c.names(), Count: c.Count,
 			OnError: func(err error) { c.Report(err.Error()) },
-			Confine: c.confineOpener,
+			Confine: c.confineOpener, Identity: c.identity,
 		})
 	}
 	var failed *wall.SpawnError

@@ -43,6 +43,8 @@ type Config struct {
 	Count func(call string, native bool)
 	// Confine puts the cell's rules around an opener's thread.
 	Confine func() error
+	// Identity is the cell's user.
+	Identity wall.Identity
 	// OnFault is told of each fault before the process is killed. It runs on
 	// the listener's thread: the cell's process waits meanwhile.
 	OnFault func(Fault)
@@ -66,6 +68,7 @@ type Membrane struct {
 	listener int
 	handlers map[uint32]handler
 	opener   opener
+	guise    *wall.Guise   // nil: nobody has looked yet
 	pending  *notification // taken by Step, left to Serve
 	waiting  atomic.Int32  // callers that wait for locks
 	pagesize uint64

@@ -1,10 +1,14 @@
 package membrane
 
 import (
+	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"nipcells/internal/wall"
 )
 
 // This file finds what the path calls of a cell that sees only its names mean.
@@ -13,8 +17,9 @@ import (
 // that it begins with, or from the directory that it is relative to: the kernel
 // keeps such a walk below that directory (RESOLVE_BENEATH). Where that ends
 // with EXDEV, or might have passed another name of the table, the path is
-// walked component by component (paths_walk.go). Both are done on the opener's
-// thread, behind the cell's Landlock rules and with its user.
+// walked component by component (paths_walk.go). Both are done as the cell's user
+// (look); whatever is opened to be read or written, or changed, is the work of the
+// opener's thread, behind the cell's Landlock rules (act).
 
 const beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS
 
@@ -127,6 +132,36 @@ func (m *Membrane) walk(p *way) *walk {
 // act does f on the opener's thread.
 func (m *Membrane) act(f func() unix.Errno) unix.Errno { return m.opener.do(m.config.Confine, f) }
 
+// look does f on the listener's own thread, which spares two switches of threads,
+// as the cell's user without capabilities. It is for what Landlock has no say in:
+// f opens path descriptors at most, by which nothing can be read, and asks about
+// them.
+func (m *Membrane) look(f func() unix.Errno) unix.Errno {
+	if m.guise == nil {
+		g, err := wall.NewGuise(m.config.Identity)
+		if err != nil {
+			m.config.OnError(err)
+			return unix.EPERM
+		}
+		m.guise = g
+	}
+	if errno := m.guise.Wear(); errno != 0 {
+		m.stop(errno)
+	}
+	errno := f()
+	if errno := m.guise.Shed(); errno != 0 {
+		m.stop(errno)
+	}
+	return errno
+}
+
+// stop ends the listener, whose thread is neither the supervisor's user nor the
+// cell's any more. All that is asked fails from then on.
+func (m *Membrane) stop(errno unix.Errno) {
+	m.config.OnError(fmt.Errorf("change to the cell's user and back: %w", errno))
+	runtime.Goexit()
+}
+
 // object is what a path leads to.
 type object struct {
 	fd   int    // path descriptor, the receiver's to close
@@ -165,7 +200,7 @@ func (m *Membrane) findWay(n *notification, p *way, follow bool) (object, unix.E
 	for {
 		w := m.walk(p)
 		w.follow, w.links = follow, links
-		errno := m.act(func() unix.Errno {
+		errno := m.look(func() unix.Errno {
 			if p.base >= 0 {
 				fd, err := unix.Openat2(p.base, p.rest, &how)
 				if o.fd = fd; m.final(p, fd, errnoOf(err)) {
@@ -274,7 +309,7 @@ func (m *Membrane) spot(n *notification, dirfd int32, path string) (spot, unix.E
 	w := m.walk(&p)
 	w.follow, w.slash = true, true
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: beneath}
-	errno = m.act(func() unix.Errno {
+	errno = m.look(func() unix.Errno {
 		if p.base >= 0 {
 			fd, err := unix.Openat2(p.base, p.rest, &how)
 			if s.fd = fd; m.final(&p, fd, errnoOf(err)) {

@@ -81,7 +81,7 @@ func (m *Membrane) setCwd(n *notification, fd int) unix.Errno {
 		unix.Close(fd)
 		return unix.ENOTDIR
 	}
-	if errno := m.act(func() unix.Errno { return faccess(fd, unix.X_OK) }); errno != 0 {
+	if errno := m.look(func() unix.Errno { return faccess(fd, unix.X_OK) }); errno != 0 {
 		unix.Close(fd)
 		return errno
 	}
@@ -204,7 +204,7 @@ func fchdir(m *Membrane, n *notification) (int64, unix.Errno) {
 	case !isDir(fd):
 		return 0, unix.ENOTDIR
 	}
-	if errno := m.act(func() unix.Errno { return faccess(fd, unix.X_OK) }); errno != 0 {
+	if errno := m.look(func() unix.Errno { return faccess(fd, unix.X_OK) }); errno != 0 {
 		return 0, errno
 	}
 	if errno := m.clearCwd(n); errno != 0 {

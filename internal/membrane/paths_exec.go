@@ -56,7 +56,7 @@ func (m *Membrane) exec(n *notification, dirfd int32, addr uint64, flags uint32)
 	default:
 		return 0, unix.EACCES
 	}
-	if errno := m.act(func() unix.Errno { return faccess(o.fd, unix.X_OK) }); errno != 0 {
+	if errno := m.look(func() unix.Errno { return faccess(o.fd, unix.X_OK) }); errno != 0 {
 		return 0, errno
 	}
 	if !o.magic && !m.sameOnHost(n, dirfd, path, o.fd) {
@@ -70,7 +70,7 @@ func (m *Membrane) exec(n *notification, dirfd int32, addr uint64, flags uint32)
 }
 
 // sameOnHost reports whether the kernel, in the caller's place, finds the file
-// behind fd by the path. The opener looks, who has the caller's rights.
+// behind fd by the path. Who looks has the caller's rights.
 func (m *Membrane) sameOnHost(n *notification, dirfd int32, path string, fd int) bool {
 	base := -1
 	if !strings.HasPrefix(path, "/") {
@@ -85,7 +85,7 @@ func (m *Membrane) sameOnHost(n *notification, dirfd int32, path string, fd int)
 		defer unix.Close(base)
 	}
 	same := false
-	m.act(func() unix.Errno {
+	m.look(func() unix.Errno {
 		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}
 		found, err := unix.Openat2(base, path, &how)
 		if err == nil {

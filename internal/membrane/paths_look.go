@@ -55,8 +55,7 @@ func statx(m *Membrane, n *notification) (int64, unix.Errno) {
 	return 0, writeStruct(m, n, n.args[4], &st)
 }
 
-// accessCall handles access, faccessat and faccessat2. The opener asks, who is
-// the cell's user. That real and effective user might differ is of no account:
+// accessCall handles access, faccessat and faccessat2. Who asks is the cell's user. That real and effective user might differ is of no account:
 // in a cell they cannot.
 func accessCall(dir, path, flags int) handler {
 	return func(m *Membrane, n *notification) (int64, unix.Errno) {
@@ -75,7 +74,7 @@ func accessCall(dir, path, flags int) handler {
 			return 0, errno
 		}
 		defer unix.Close(o.fd)
-		return 0, m.act(func() unix.Errno { return faccess(o.fd, mode) })
+		return 0, m.look(func() unix.Errno { return faccess(o.fd, mode) })
 	}
 }
 
@@ -173,9 +172,10 @@ func (m *Membrane) xattr(n *notification, follow bool, to, size uint64, get func
 	return int64(got), m.writeBytes(n, to, b[:got])
 }
 
-// faccess is faccessat2(2) of a descriptor.
+// faccess is faccessat2(2) of a descriptor, for the effective user: the thread may
+// be wearing the cell's.
 func faccess(fd int, mode uint32) unix.Errno {
 	var empty byte
-	_, _, errno := unix.RawSyscall6(unix.SYS_FACCESSAT2, uintptr(fd), uintptr(unsafe.Pointer(&empty)), uintptr(mode), unix.AT_EMPTY_PATH, 0, 0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_FACCESSAT2, uintptr(fd), uintptr(unsafe.Pointer(&empty)), uintptr(mode), unix.AT_EMPTY_PATH|unix.AT_EACCESS, 0, 0)
 	return errno
 }

@@ -11,7 +11,7 @@ import (
 const maxLinks = 40
 
 // walk follows a path from the root of the cell's names, one component at a
-// time, on the opener's thread. Every step is made from a descriptor of a
+// time, as the cell's user (look, act). Every step is made from a descriptor of a
 // directory that was reached in the same way, never along a string that could
 // mean something else by now: whatever is found lies where the table leads.
 type walk struct {

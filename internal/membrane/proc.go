@@ -15,9 +15,9 @@ import (
 
 // /proc of a cell that sees only its names: its own processes and a few
 // harmless facts. Directories are real ones, on the skeleton, made up to date
-// when they are opened, so that listing them is the kernel's work. Files are
-// memory files with what the host's say at that moment, in the cell's names.
-// Everything else does not exist.
+// when they are opened, so that listing them is the kernel's work. Files that tell
+// of processes are memory files with what the host's say at that moment, in the
+// cell's names. Everything else does not exist.
 
 // procFile is a file of /proc; path is the host's, pid the process that it is
 // about, if any.
@@ -63,6 +63,13 @@ func procDirs(path string) (list []string, ok bool) {
 	return nil, false
 }
 
+// procFact reports whether name, below /proc, is that of a file in one of these.
+func procFact(name string) bool {
+	at := strings.LastIndexByte(name, '/')
+	siblings, ok := procDirs(name[:max(at, 0)])
+	return ok && slices.Contains(siblings, name[at+1:])
+}
+
 // procFind follows path below /proc. If it leads out again, by a magic link
 // with more to follow, next is the way on from the root of names. follow says
 // whether a last link is followed.
@@ -94,9 +101,7 @@ func (m *Membrane) procFind(n *notification, path []string, follow bool) (o obje
 	if _, ok := procDirs(name); ok {
 		return m.procDir(path)
 	}
-	last := path[len(path)-1]
-	siblings, ok := procDirs(strings.Join(path[:len(path)-1], "/"))
-	if !ok || !slices.Contains(siblings, last) {
+	if !procFact(name) {
 		return o, nil, unix.ENOENT
 	}
 	f := &procFile{path: "/proc/" + name}
@@ -267,6 +272,9 @@ func (m *Membrane) magicText(pid int, host, name string) (string, unix.Errno) {
 			return text, 0
 		}
 		return at, 0
+	}
+	if fact, ok := strings.CutPrefix(text, "/proc/"); ok && procFact(fact) {
+		return text, 0
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(host+"/"+name, &st); err != nil {

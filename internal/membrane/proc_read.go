@@ -12,9 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// procRead returns a memory file with what a file of /proc says now, open for
-// reading only.
+// procRead returns a file of /proc, open for reading only: the host's own where it
+// says nothing of processes, else a memory file with what it says now.
 func (m *Membrane) procRead(f *procFile) (int, unix.Errno) {
+	if f.pid == 0 && f.change == nil {
+		fd, err := unix.Open(f.path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return fd, errnoOf(err)
+	}
 	src, err := os.Open(f.path)
 	if err != nil {
 		return -1, unix.EACCES

@@ -35,11 +35,11 @@ type step struct {
 // arguments point to is kept alive by the script.
 type script struct {
 	steps []step
-	caps  *emptyCaps
+	caps  *capSets
 }
 
-// emptyCaps is what capset(2) takes: version 3, this thread, three empty sets.
-type emptyCaps struct {
+// capSets is what capset(2) takes: version 3, this thread, and its three sets.
+type capSets struct {
 	version uint32
 	pid     int32
 	sets    [2]struct{ effective, permitted, inheritable uint32 }
@@ -57,7 +57,7 @@ type emptyCaps struct {
 //  3. Landlock before seccomp, whose filter need not allow landlock_* then;
 //  4. seccomp last (Spawn does it): from there on only what the cell may.
 func (c Confinement) script() *script {
-	s := &script{steps: make([]step, 0, 64), caps: &emptyCaps{version: unix.LINUX_CAPABILITY_VERSION_3}}
+	s := &script{steps: make([]step, 0, 64), caps: &capSets{version: unix.LINUX_CAPABILITY_VERSION_3}}
 	add := func(what string, nr uintptr, args ...uintptr) {
 		st := step{what: what, nr: nr}
 		copy(st.args[:], args)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os/exec"
 	"strconv"
@@ -29,6 +30,7 @@ type job struct {
 	command string // PACKAGE/COMMAND
 	dir     string // in which it starts, below the stage's work
 	args    []string
+	rights  string       // to work; "" for all but executing
 	before  func() error // done before each start
 
 	ofNative, ofBwrap float64 // limits of the cell's time; 0: none
@@ -50,7 +52,7 @@ func (s *stage) start(j *job, w way, flags ...string) *exec.Cmd {
 			"--symlink", "usr/lib64", "/lib64", "--ro-bind", "/etc", "/etc", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp",
 			"--ro-bind", s.fixtures, s.fixtures, "--bind", s.work, s.work, "--chdir", dir, j.program}, j.args...)...)
 	default:
-		args := append([]string{"run", "-q", "--unveil", s.work + ":rwc"}, flags...)
+		args := append([]string{"run", "-q", "--unveil", s.work + ":" + cmp.Or(j.rights, "rwc")}, flags...)
 		if w == asked {
 			args = append(args, "--unveil", s.empty+":rx")
 		}

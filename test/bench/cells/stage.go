@@ -78,7 +78,7 @@ func (s *stage) graftCalls() error {
 			return err
 		}
 	}
-	return s.nipDo("graft", "-q", "--pledge", "STDIO,RPATH,EXEC", "-o", s.npk("calls"), "dir:"+dir)
+	return s.nipDo("graft", "-q", "--pledge", "STDIO,RPATH,WPATH,EXEC", "-o", s.npk("calls"), "dir:"+dir)
 }
 
 // library returns the names of the C library and its loader.

@@ -77,17 +77,18 @@ func (t *table) note(format string, args ...any) {
 }
 
 // calls times single path calls, by a program that times itself: of a file of the
-// package, and of one that is unveiled.
+// package, and of ones that are unveiled, four directories down.
 func (t *table) calls() error {
 	libc, _ := library()
 	for _, c := range []struct {
-		where, dir, file string
-		limits           map[string]float64
+		where, dir, file, rights string
+		limits                   map[string]float64
 	}{
-		{"package", "many", "/usr" + libc, map[string]float64{"open+close": 1.25, "stat": 2.6, "missing": 2}},
-		{"unveiled", "few", t.work + "/few/0/0/0", map[string]float64{"open+close": 1.25, "stat": 2.6}},
+		{"package", "many", "/usr" + libc, "", map[string]float64{"open+close": 1.25, "stat": 2.6, "missing": 2}},
+		{"unveiled", "few", t.work + "/few/0/0/0", "", map[string]float64{"open+close": 1.25, "stat": 2.6}},
+		{"unveiled to read", "few", t.work + "/few/0/0/0", "r", map[string]float64{"open+close": 1.25}},
 	} {
-		j := &job{name: "calls, " + c.where, program: t.fixtures + "/calls", command: "calls", dir: c.dir, args: []string{c.file}}
+		j := &job{name: "calls, " + c.where, program: t.fixtures + "/calls", command: "calls", dir: c.dir, args: []string{c.file}, rights: c.rights}
 		if t.only != "" && !strings.Contains(j.name, t.only) {
 			continue
 		}
