@@ -62,9 +62,6 @@ func (b *branch) single() bool {
 
 // place opens what a name leads to, once, with the rights of the caller.
 func (e *early) place(b *branch) (place, bool) {
-	if p, ok := e.open[b]; ok {
-		return p, true
-	}
 	p, err := place{fd: -1}, error(nil)
 	if b.name.FD > 0 {
 		p.fd, err = unix.FcntlInt(uintptr(b.name.FD), unix.F_DUPFD_CLOEXEC, 0)
@@ -133,7 +130,11 @@ func (m *Membrane) beginEarly(n *notification, dirfd int32, path string) (way, u
 	if !ok || slices.Contains(p.all, "..") {
 		return p, unnamed
 	}
-	to, ok := m.early.place(b)
+	to, ok := m.early.open[b]
+	if !ok {
+		m.shed()
+		to, ok = m.early.place(b)
+	}
 	switch {
 	case !ok, to.mode != unix.S_IFDIR && (used < len(p.all) || p.slash):
 		return p, unnamed

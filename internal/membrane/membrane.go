@@ -68,9 +68,10 @@ type Membrane struct {
 	listener int
 	handlers map[uint32]handler
 	opener   opener
-	guise    *wall.Guise   // nil: nobody has looked yet
-	pending  *notification // taken by Step, left to Serve
-	waiting  atomic.Int32  // callers that wait for locks
+	guise    *wall.Guise     // nil: nobody has looked yet
+	looks    map[uint32]bool // calls that only look
+	pending  *notification   // taken by Step, left to Serve
+	waiting  atomic.Int32    // callers that wait for locks
 	pagesize uint64
 	names    *names // nil: not needed yet, or the cell sees the host's names
 	early    *early // what is known of them before that
@@ -153,6 +154,9 @@ func (m *Membrane) handler(nr uint32) handler {
 
 func (m *Membrane) answer(n *notification) {
 	h := m.handler(n.nr)
+	if !m.looks[n.nr] {
+		m.shed()
+	}
 	if h == nil || n.arch != m.config.Arch.Audit() {
 		m.fault(n)
 		return
@@ -195,6 +199,7 @@ func (m *Membrane) counted(n *notification) bool {
 // name makes what a call needs of the names, with the supervisor's rights: the
 // table, which most programs never need, or a node of it.
 func (m *Membrane) name() (err error) {
+	m.shed()
 	if m.names == nil {
 		m.names, err = newNames(m.config.Hide)
 		return err

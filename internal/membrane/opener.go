@@ -62,6 +62,7 @@ func (o *opener) start(confine func() error) {
 	}
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		blockSignals()         // see Membrane.Serve
 		o.tid, o.cpu = unix.Gettid(), -1
 		err := o.separate()
 		if err == nil {

@@ -135,7 +135,8 @@ func (m *Membrane) act(f func() unix.Errno) unix.Errno { return m.opener.do(m.co
 // look does f on the listener's own thread, which spares two switches of threads,
 // as the cell's user without capabilities. It is for what Landlock has no say in:
 // f opens path descriptors at most, by which nothing can be read, and asks about
-// them.
+// them. The thread stays what it is then until something else is to be done: most
+// calls that are asked only look.
 func (m *Membrane) look(f func() unix.Errno) unix.Errno {
 	if m.guise == nil {
 		g, err := wall.NewGuise(m.config.Identity)
@@ -148,11 +149,17 @@ func (m *Membrane) look(f func() unix.Errno) unix.Errno {
 	if errno := m.guise.Wear(); errno != 0 {
 		m.stop(errno)
 	}
-	errno := f()
+	return f()
+}
+
+// shed makes the listener's thread the supervisor's again.
+func (m *Membrane) shed() {
+	if m.guise == nil {
+		return
+	}
 	if errno := m.guise.Shed(); errno != 0 {
 		m.stop(errno)
 	}
-	return errno
 }
 
 // stop ends the listener, whose thread is neither the supervisor's user nor the

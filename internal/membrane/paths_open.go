@@ -168,21 +168,21 @@ func (m *Membrane) open(n *notification, dirfd int32, path string, how unix.Open
 			return 0, errno
 		}
 	}
-	fd, o, errno := m.openWay(&p, how, umask)
+	fd, o, errno := m.openWay(n, &p, how, umask)
 	if o != nil {
 		return m.openProc(n, o, how)
 	}
 	return m.deliver(n, &p, fd, errno, how)
 }
 
-// openWay opens on the opener's thread. Devices and FIFOs do not make it wait,
-// and no terminal becomes the supervisor's own. A non-nil walk has come to /proc.
-func (m *Membrane) openWay(p *way, how unix.OpenHow, umask int) (fd int, atProc *walk, errno unix.Errno) {
+// openWay opens on the opener's thread, which also hands the file over (errno is
+// later then) unless the caller may have to wait. Devices and FIFOs do not make it
+// wait, and no terminal becomes the supervisor's own. A non-nil walk has come to
+// /proc.
+func (m *Membrane) openWay(n *notification, p *way, how unix.OpenHow, umask int) (fd int, atProc *walk, errno unix.Errno) {
 	fd = -1
 	how.Flags &^= unix.O_PATH // see openPath
 	asked := how.Flags
-	how.Flags |= unix.O_CLOEXEC
-	how.Flags |= unix.O_NONBLOCK | unix.O_NOCTTY
 	w := m.walk(p)
 	defer w.close()
 	w.resolve, w.floor = how.Resolve, 0
@@ -191,29 +191,81 @@ func (m *Membrane) openWay(p *way, how unix.OpenHow, umask int) (fd int, atProc 
 	}
 	w.follow = asked&unix.O_NOFOLLOW == 0 && asked&(unix.O_CREAT|unix.O_EXCL) != unix.O_CREAT|unix.O_EXCL
 	how.Resolve = beneath
-	errno = m.act(func() unix.Errno {
-		if umask >= 0 {
-			unix.Umask(umask) // the opener's alone, see opener.start
+	how.Flags |= unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+	direct := p.base >= 0
+	if direct && !makes(asked) {
+		if errno, direct = m.probe(p, asked); direct && errno != 0 {
+			return -1, nil, errno
 		}
-		if p.base >= 0 {
-			var err error
-			if fd, err = unix.Openat2(p.base, p.rest, &how); m.final(p, fd, errnoOf(err)) {
+	}
+	open := func(f func() (int, error), last func(fd int, errno unix.Errno) bool) unix.Errno {
+		return m.act(func() unix.Errno {
+			if umask >= 0 {
+				unix.Umask(umask) // the opener's alone, see opener.start
+			}
+			opened, err := f()
+			if err != nil || !last(opened, 0) {
 				return errnoOf(err)
 			}
+			if waits(asked) && fileType(opened) == unix.S_IFIFO {
+				fd = opened
+				return 0
+			}
+			return m.handOver(n, opened, asked)
+		})
+	}
+	if direct {
+		errno = open(func() (int, error) { return unix.Openat2(p.base, p.rest, &how) }, func(fd int, errno unix.Errno) bool { return m.final(p, fd, errno) })
+		if fd >= 0 || errno == later || errno != 0 && m.final(p, -1, errno) {
+			return fd, nil, errno
 		}
-		if p.named.mode != 0 {
-			w.steps = []step{{fd: p.named.fd, mode: p.named.mode, node: new(node)}}
-		} else if errno := w.run(); errno != 0 || w.proc {
-			return errno
+	}
+	errno = 0
+	if p.named.mode != 0 {
+		w.steps = []step{{fd: p.named.fd, mode: p.named.mode, node: new(node)}}
+	} else {
+		errno = m.look(w.run)
+	}
+	if errno == 0 && !w.proc {
+		errno = open(func() (int, error) { return w.open(&how) }, func(int, unix.Errno) bool { return true })
+		return fd, nil, errno
+	}
+	if errno == 0 {
+		atProc = &walk{todo: w.todo, slash: w.slash, follow: w.follow, links: w.links, resolve: w.resolve}
+	}
+	return -1, atProc, errno
+}
+
+// probe looks for what is to be opened, so that what is not there, as often it is
+// not, needs no opener. last says that nothing else need be tried.
+func (m *Membrane) probe(p *way, flags uint64) (errno unix.Errno, last bool) {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | flags&(unix.O_NOFOLLOW|unix.O_DIRECTORY), Resolve: beneath}
+	errno = m.look(func() unix.Errno {
+		fd, err := unix.Openat2(p.base, p.rest, &how)
+		if last = m.final(p, fd, errnoOf(err)); last && err == nil {
+			unix.Close(fd)
 		}
-		var err error
-		fd, err = w.open(&how)
 		return errnoOf(err)
 	})
-	if w.proc && errno == 0 {
-		return -1, &walk{todo: w.todo, slash: w.slash, follow: w.follow, links: w.links, resolve: w.resolve}, 0
+	return errno, last
+}
+
+// waits reports whether an open with these flags waits for the other end of a FIFO.
+func waits(flags uint64) bool {
+	return flags&unix.O_NONBLOCK == 0 && flags&unix.O_ACCMODE == unix.O_RDONLY
+}
+
+// handOver gives the caller the descriptor, with the flags that it asked for, and
+// closes it.
+func (m *Membrane) handOver(n *notification, fd int, asked uint64) unix.Errno {
+	if asked&unix.O_NONBLOCK == 0 {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, int(asked)&openStatus); err != nil {
+			unix.Close(fd)
+			return errnoOf(err)
+		}
 	}
-	return fd, nil, errno
+	_, errno := m.give(n, fd, asked)
+	return errno
 }
 
 // open opens where the walk has ended.
@@ -254,10 +306,10 @@ func reopen(fd int, flags uint64) (int, error) {
 	return unix.Open(procFD(fd), int(flags)&^(unix.O_NOFOLLOW|unix.O_CREAT|unix.O_EXCL), 0)
 }
 
-// deliver gives the caller the descriptor, or waits for the other end of a FIFO.
+// deliver gives the caller the descriptor, if nobody has, or waits for the other
+// end of a FIFO.
 func (m *Membrane) deliver(n *notification, p *way, fd int, errno unix.Errno, how unix.OpenHow) (int64, unix.Errno) {
-	wait := how.Flags&unix.O_NONBLOCK == 0
-	if errno == unix.ENXIO && wait && how.Flags&unix.O_ACCMODE == unix.O_WRONLY {
+	if errno == unix.ENXIO && how.Flags&unix.O_NONBLOCK == 0 && how.Flags&unix.O_ACCMODE == unix.O_WRONLY {
 		o, errno := m.findWay(n, p, true)
 		if errno != 0 {
 			return 0, errno
@@ -271,16 +323,10 @@ func (m *Membrane) deliver(n *notification, p *way, fd int, errno unix.Errno, ho
 	if errno != 0 {
 		return 0, errno
 	}
-	if wait {
-		if how.Flags&unix.O_ACCMODE == unix.O_RDONLY && fileType(fd) == unix.S_IFIFO {
-			return m.awaitFIFO(n, fd, how.Flags)
-		}
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, int(how.Flags)&openStatus); err != nil {
-			unix.Close(fd)
-			return 0, errnoOf(err)
-		}
+	if waits(how.Flags) && fileType(fd) == unix.S_IFIFO {
+		return m.awaitFIFO(n, fd, how.Flags)
 	}
-	return m.give(n, fd, how.Flags)
+	return 0, m.handOver(n, fd, how.Flags)
 }
 
 // give hands fd over and closes our copy.

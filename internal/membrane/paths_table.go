@@ -1,6 +1,8 @@
 package membrane
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"nipcells/internal/capability"
@@ -9,6 +11,12 @@ import (
 // addPathHandlers adds the calls that are asked because the cell sees only its
 // names. Each is gated by the promise that allows it in the filter.
 func (m *Membrane) addPathHandlers() {
+	m.looks = map[uint32]bool{}
+	for name := range strings.FieldsSeq("stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat") {
+		if nr, ok := m.config.Arch.Number(name); ok {
+			m.looks[nr] = true
+		}
+	}
 	const creatFlags = unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC
 	for needs, list := range map[capability.Pledge]map[string]handler{
 		capability.Stdio: {

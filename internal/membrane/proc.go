@@ -74,6 +74,7 @@ func procFact(name string) bool {
 // with more to follow, next is the way on from the root of names. follow says
 // whether a last link is followed.
 func (m *Membrane) procFind(n *notification, path []string, follow bool) (o object, next []string, errno unix.Errno) {
+	m.shed()
 	o.fd = -1
 	if i := slices.Index(path, ".."); i >= 0 {
 		return m.procUp(n, path, i)
@@ -302,7 +303,7 @@ func (m *Membrane) openProc(n *notification, w *walk, how unix.OpenHow) (int64, 
 				return 0, errno
 			}
 		}
-		fd, again, errno := m.openWay(&p, how, umask)
+		fd, again, errno := m.openWay(n, &p, how, umask)
 		if again != nil {
 			again.links = w.links
 			return m.openProc(n, again, how)

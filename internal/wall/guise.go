@@ -8,12 +8,14 @@ import (
 )
 
 // Guise lets a thread look at files with the eyes of a cell's user: with its file
-// system user and group (setfsuid(2)), no other groups and no effective capability.
-// Landlock has no part in it: it says nothing about looking.
+// system user and group (setfsuid(2)), no other groups, and of the capabilities that
+// are effective only the one to look at the cell's processes, which says nothing
+// about files. Landlock has no part in it: it says nothing about looking.
 type Guise struct {
 	identity Identity
 	own      capSets // the thread's capabilities
-	none     capSets // the same without an effective one
+	worn     capSets // those that are left
+	on       bool
 }
 
 // NewGuise prepares the calling thread, which must be locked to its goroutine, and
@@ -32,30 +34,34 @@ func NewGuise(id Identity) (*Guise, error) {
 	if errno := g.own.call(unix.SYS_CAPGET); errno != 0 {
 		return nil, fmt.Errorf("look at the capability sets: %w", errno)
 	}
-	g.none = g.own
-	for i := range g.none.sets {
-		g.none.sets[i].effective = 0
+	g.worn = g.own
+	for i := range g.worn.sets {
+		g.worn.sets[i].effective = 0
 	}
+	g.worn.sets[0].effective = g.own.sets[0].effective & (1 << unix.CAP_SYS_PTRACE)
 	return g, nil
 }
 
-// Wear puts the guise on. Where it fails the thread may wear half of it, and must
-// not be used any more.
+// Wear puts the guise on, unless it is on already. Where it fails the thread may
+// wear half of it, and must not be used any more.
 func (g *Guise) Wear() unix.Errno {
-	if !g.identity.Change {
+	if g.on || !g.identity.Change {
 		return 0
 	}
 	if errno := g.files(g.identity.UID, g.identity.GID); errno != 0 {
 		return errno
 	}
-	return g.none.call(unix.SYS_CAPSET)
+	errno := g.worn.call(unix.SYS_CAPSET)
+	g.on = errno == 0
+	return errno
 }
 
-// Shed takes it off.
+// Shed takes it off, unless it is off already.
 func (g *Guise) Shed() unix.Errno {
-	if !g.identity.Change {
+	if !g.on {
 		return 0
 	}
+	g.on = false
 	if errno := g.own.call(unix.SYS_CAPSET); errno != 0 {
 		return errno
 	}
