@@ -9,7 +9,7 @@ SOURCES   = $(shell find cmd internal \( -name '*.go' -not -name '*_test.go' \) 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build build-arm64 setup demo test test-user lint bench bench-start bench-install bench-view bench-cells soak docs clean
+.PHONY: build build-arm64 setup demo test test-user lint bench bench-start bench-install bench-view bench-cells bench-wall soak docs clean
 
 build: bin/nip
 
@@ -52,6 +52,10 @@ bench-view: bench-cells
 
 bench-cells:
 	test/bench/cells.sh
+
+# What does not go by paths, and what is asked.
+bench-wall:
+	ONLY=wall test/bench/cells.sh
 
 # Long fuzzing of every fuzz target (FUZZTIME each) and the races of the escape battery at length.
 soak:

@@ -72,6 +72,7 @@ type Membrane struct {
 	looks    map[uint32]bool // calls that only look
 	pending  *notification   // taken by Step, left to Serve
 	waiting  atomic.Int32    // callers that wait for locks
+	waiters  waiters
 	pagesize uint64
 	names    *names // nil: not needed yet, or the cell sees the host's names
 	early    *early // what is known of them before that
@@ -125,6 +126,7 @@ func (m *Membrane) Serve() {
 	m.opener.near = true
 	defer unix.Close(m.listener)
 	defer m.closeNames()
+	defer m.waiters.stop()
 	if m.pending != nil {
 		m.answer(m.pending)
 	}

@@ -1,6 +1,8 @@
 package membrane
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -45,7 +47,7 @@ func bind(m *Membrane, n *notification) (int64, unix.Errno) {
 	return 0, m.act(func() unix.Errno { return socketAddress(unix.SYS_BIND, fd, address) })
 }
 
-// connect waits, if it has to, on a thread of its own. One that waits for a
+// connect waits, if it has to, on a thread that is kept for such calls. One that waits for a
 // caller that has gone ends as soon as the copy of the socket is shut down.
 func connect(m *Membrane, n *notification) (int64, unix.Errno) {
 	fd, address, errno := m.socketOf(n)
@@ -61,17 +63,28 @@ func connect(m *Membrane, n *notification) (int64, unix.Errno) {
 		unix.Close(fd)
 		return 0, unix.EAGAIN
 	}
-	call := *n
-	go func() {
-		defer m.waiting.Add(-1)
-		defer unix.Close(fd)
+	call, w := *n, m.waiters.take()
+	errno = w.post(m.config.Confine, func() {
 		done := make(chan struct{})
-		go m.whenGone(&call, done, func() { _ = unix.Shutdown(fd, unix.SHUT_RDWR) })
-		waiter := opener{alone: true}
-		errno := waiter.do(m.config.Confine, func() unix.Errno { return socketAddress(unix.SYS_CONNECT, fd, address) })
+		watch := time.AfterFunc(connectPatience, func() {
+			m.whenGone(&call, done, func() { _ = unix.Shutdown(fd, unix.SHUT_RDWR) })
+		})
+		errno := socketAddress(unix.SYS_CONNECT, fd, address)
+		watch.Stop()
 		close(done)
-		waiter.stop()
 		m.reply(&call, 0, errno)
-	}()
+		unix.Close(fd)
+		m.waiting.Add(-1)
+		m.waiters.put(w)
+	})
+	if errno != 0 {
+		unix.Close(fd)
+		m.waiting.Add(-1)
+		return 0, errno
+	}
 	return 0, later
 }
+
+// connectPatience is after what time somebody looks whether the caller of a connect
+// is still there. Most take less.
+const connectPatience = 50 * time.Millisecond

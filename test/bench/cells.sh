@@ -22,6 +22,7 @@ mkdir -p "$base/fixtures" "$base/npk"
 install -m 755 bin/nip "$base/nip"
 test/fixtures.sh "$base/fixtures"
 gcc -O2 -o "$base/fixtures/calls" test/bench/view/testdata/calls.c
+gcc -O2 -o "$base/fixtures/wall" test/bench/cells/testdata/wall.c
 go build -trimpath -o "$base/cells" ./test/bench/cells
 
 set -- "$base/cells" -nip "$base/nip" -fixtures "$base/fixtures" -packages "$base/npk" -rounds "${ROUNDS:-21}" \

@@ -55,7 +55,7 @@ func (s *stage) graftAll() error {
 			return err
 		}
 	}
-	if err := s.graftCalls(); err != nil {
+	if err := s.graftTimers(); err != nil {
 		return err
 	}
 	if err := s.packTrue(); err != nil {
@@ -68,17 +68,22 @@ func (s *stage) graftAll() error {
 	return os.WriteFile(s.key(), key, 0o644)
 }
 
-// graftCalls makes a package of the program that times calls and the host's C
-// library, which it goes by in all ways.
-func (s *stage) graftCalls() error {
-	dir := s.base + "/calls"
+// graftTimers makes packages of the programs that time calls and the host's C
+// library, which they go by in all ways.
+func (s *stage) graftTimers() error {
 	libc, loader := library()
-	for from, to := range map[string]string{s.fixtures + "/calls": "/bin/calls", libc: libc, loader: loader} {
-		if err := copyFile(from, dir+to); err != nil {
+	for name, pledge := range map[string]string{"calls": "STDIO,RPATH,WPATH,EXEC", "wall": "STDIO,RPATH,WPATH,INET"} {
+		dir := s.base + "/" + name
+		for from, to := range map[string]string{s.fixtures + "/" + name: "/bin/" + name, libc: libc, loader: loader} {
+			if err := copyFile(from, dir+to); err != nil {
+				return err
+			}
+		}
+		if err := s.nipDo("graft", "-q", "--pledge", pledge, "-o", s.npk(name), "dir:"+dir); err != nil {
 			return err
 		}
 	}
-	return s.nipDo("graft", "-q", "--pledge", "STDIO,RPATH,WPATH,EXEC", "-o", s.npk("calls"), "dir:"+dir)
+	return nil
 }
 
 // library returns the names of the C library and its loader.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,14 @@ func at(list []float64, part int) float64 {
 // of is the ratio of two ways.
 func (s *sample) of(a, b way) float64 { return s.quartile(a) / s.quartile(b) }
 
+// times is the ratio in words, a dash where one was not measured.
+func (s *sample) times(a, b way) string {
+	if len(s[a]) == 0 || len(s[b]) == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2fx", s.of(a, b))
+}
+
 func (t *table) heading() {
 	fmt.Printf("%-24s", "lower quartile (median)")
 	for w := range ways {
@@ -46,7 +55,11 @@ func (t *table) heading() {
 func (t *table) row(name, unit string, s *sample, ofNative, ofBwrap float64) {
 	fmt.Printf("%-24s", name)
 	for w := range ways {
-		fmt.Printf(" %18s", fmt.Sprintf("%.2f (%.2f) %s", s.quartile(w), s.median(w), unit))
+		text := "-"
+		if len(s[w]) > 0 {
+			text = fmt.Sprintf("%.2f (%.2f) %s", s.quartile(w), s.median(w), unit)
+		}
+		fmt.Printf(" %18s", text)
 	}
 	verdict := ""
 	if ofNative > 0 {
@@ -55,7 +68,7 @@ func (t *table) row(name, unit string, s *sample, ofNative, ofBwrap float64) {
 	if ofBwrap > 0 {
 		verdict += t.limit("bwrap", s.of(cell, bwrap), ofBwrap)
 	}
-	fmt.Printf("  %8.2fx %7.2fx %8.2fx  %s\n", s.of(cell, native), s.of(cell, bwrap), s.of(asked, native), verdict)
+	fmt.Printf("  %9s %8s %9s  %s\n", s.times(cell, native), s.times(cell, bwrap), s.times(asked, native), verdict)
 }
 
 // limit says whether a limit holds.
@@ -110,6 +123,50 @@ func (t *table) calls() error {
 		part := func(name string) float64 { return kernel[name].quartile(native) / samples[name].quartile(native) }
 		t.note("openat2 below a descriptor, without any wall: open+close %.2fx, stat %.2fx of native", part("open+close"), part("stat"))
 	}
+	return nil
+}
+
+// mostAsked is how much longer than natively a stat may take that is asked.
+const mostAsked = 10
+
+// wall times what does not go by paths, and a stat that is asked.
+func (t *table) wall() error {
+	if t.only != "" && !strings.Contains("wall", t.only) {
+		return nil
+	}
+	server, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen on loopback: %w", err)
+	}
+	defer server.Close()
+	go func() {
+		for {
+			c, err := server.Accept()
+			if err != nil {
+				return // closed
+			}
+			c.Close()
+		}
+	}()
+	_, port, err := net.SplitHostPort(server.Addr().String())
+	if err != nil {
+		return err
+	}
+	j := &job{name: "wall", program: t.fixtures + "/wall", command: "wall", args: []string{t.work, port}}
+	names, samples, err := t.selfTimed(j, native, cell)
+	if err != nil {
+		return err
+	}
+	limits := map[string]float64{"read-64K": 1.02, "write-64K": 1.02, "connect": 1.5}
+	for _, name := range names {
+		t.row(name, "us", samples[name], limits[name], 0)
+	}
+	j = &job{name: "stat, asked", program: t.fixtures + "/calls", command: "calls", dir: "few", args: []string{t.work + "/few/0/0/0"}}
+	if _, samples, err = t.selfTimed(j, native, asked); err != nil {
+		return err
+	}
+	stat := samples["stat"]
+	fmt.Printf("%-24s %.2f us of %.2f: %.1fx; %s\n", j.name, stat.quartile(asked), stat.quartile(native), stat.of(asked, native), t.limit("native", stat.of(asked, native), mostAsked))
 	return nil
 }
 
