@@ -11,7 +11,8 @@ import (
 )
 
 // TestRandomOpens: no openat2, whatever its pointer, size, directory and path,
-// opens anything but what the cell may know.
+// opens anything but what the cell may know, or ends in another way because there is
+// something else.
 func TestRandomOpens(t *testing.T) {
 	r := rig.NewRoot(t)
 	above := []string{r.Base, r.Dir, r.Path("Data"), r.Path("Data/apps"), r.Path("System"), r.Path("System/Views")}
@@ -31,7 +32,7 @@ func TestRandomOpens(t *testing.T) {
 		line := append([]string{"run", "--deny", "--unveil", work + ":rwc", "random", "--", fmt.Sprint(length.Seconds()), seed, r.Base, work, "/Data/apps/random"}, ids...)
 		res := rig.RunFor(t, r.Command(line...), length+2*time.Minute)
 		n := counts(t, res)
-		if res.Code != 0 || n["inside"] < 20 || n["held"] < 20 || n["refused"] < 1000 {
+		if res.Code != 0 || n["inside"] < 20 || n["held"] < 20 || n["refused"] < 1000 || n["compared"] < 100 {
 			t.Errorf("exit status %d\n%s%s", res.Code, res.Stdout, res.Stderr)
 		}
 		if after := hiddenNow(t, above...); after != before {
@@ -44,7 +45,7 @@ func TestRandomOpens(t *testing.T) {
 		control := r.Command()
 		control.Path, control.Args = r.Base+"/outside", append([]string{"random", "1", seed, r.Base, work, r.Path("Data/apps/random")}, ids...)
 		res := rig.Run(t, control)
-		if n := counts(t, res); n["reached"] < 100 || n["inside"] < 20 {
+		if n := counts(t, res); n["reached"] < 10 || n["told"] == 0 || n["inside"] < 5 {
 			t.Errorf("the program does not come to what is hidden where nothing holds it: %s", res.Stdout)
 		}
 		t.Log(strings.TrimSpace(res.Stdout))

@@ -68,6 +68,7 @@ static void make_path(unsigned long *state)
 	case 4: strcpy(path, "inside"); return;
 	case 5: sprintf(path, "%s/inside", work_name); return;
 	case 6: strcpy(path, "../hidden"); return;
+	case 7: sprintf(path, "%s/hidden", base); return;
 	}
 	while (n--)
 		p += sprintf(p, "%s%s", words[dice(state, sizeof(words) / sizeof(*words))], n ? "/" : "");
@@ -83,6 +84,7 @@ static unsigned long make_pointer(unsigned long *state)
 	switch (dice(state, 16)) {
 	case 0: return slot + 1 + dice(state, 31);                            /* between two */
 	case 1: return slots_end - 64 + dice(state, 192);                     /* about the last */
+	case 13: return slots_end - 64 + ZONE_SLOT_SIZE * dice(state, 4);     /* the last two, and what would be the next */
 	case 2: return slots_end + ZONE_SLOT_SIZE * dice(state, 512);         /* the zeroes behind them */
 	case 3: return ZONE_TABLE + 8 * dice(state, 512);                     /* the table */
 	case 4: return ZONE_EMPTY + 8 * dice(state, 512);
@@ -117,21 +119,58 @@ static long make_directory(unsigned long *state)
 }
 
 static struct stat inside;
-static long calls, opened, found, refused, held;
+static long calls, opened, found, refused, held, compared, told;
+
+/* creates reports whether a structure, if it can be read, makes files. */
+static int creates(unsigned long how)
+{
+	return in_cell && how >= ZONE_ADDR && how < ZONE_ADDR + ZONE_SIZE && *(unsigned long *)(how & ~7UL) & O_CREAT;
+}
+
+/* how_it_ends makes the call and says with which error, 0 if none. */
+static int how_it_ends(long dir, const char *name, unsigned long how, unsigned long size)
+{
+	long fd = openat2(dir, name, how, size);
+
+	if (fd < 0)
+		return errno;
+	close((int)fd);
+	return 0;
+}
+
+/* compare makes a call, which ended with the error was, with another name in the place of each "hidden". */
+static void compare(long dir, unsigned long how, unsigned long size, int was)
+{
+	static char absent[PATH_MAX];
+	int is = was;
+
+	strcpy(absent, path);
+	for (char *p = absent; (p = strstr(p, "hidden"));)
+		memcpy(p, "absent", 6);
+	compared++;
+	/* The structure may be one that changes: only what is always so tells. */
+	for (int i = 0; i < 12; i++)
+		if ((is = how_it_ends(dir, absent, how, size)) == was || how_it_ends(dir, path, how, size) != was)
+			return;
+	if (told++ < 10)
+		printf("TELLS directory %#lx, how %#lx, size %#lx: %s: %s, %s: %s\n", dir, how, size, path, strerror(was), absent, strerror(is));
+}
 
 static void once(unsigned long *state)
 {
 	unsigned long how = make_pointer(state), size = make_size(state);
 	long dir = make_directory(state), fd;
 	const char *name = path;
+	char what[96], link[64];
 	struct stat st;
-	char what[96];
 
 	make_path(state);
 	if (!dice(state, 8))
 		name = shifting;
 	calls++;
 	fd = openat2(dir, name, how, size);
+	if (name == path && strstr(path, "hidden") && !creates(how))
+		compare(dir, how, size, fd < 0 ? errno : 0);
 	if (fd < 0) {
 		refused++;
 		held += errno == EXDEV;
@@ -146,6 +185,15 @@ static void once(unsigned long *state)
 			dup2((int)fd, 10 + (int)dice(state, 20));
 		if (S_ISDIR(st.st_mode) && !dice(state, 64))
 			raw(SYS_fchdir, fd, ZONE_FCHDIR_MARK);
+		/* What it has made itself must not be found later. */
+		snprintf(link, sizeof(link), "/proc/self/fd/%ld", fd);
+		if (in_cell && st.st_ino != inside.st_ino && S_ISREG(st.st_mode)) {
+			static char made[PATH_MAX];
+			ssize_t n = readlink(link, made, sizeof(made) - 1);
+
+			made[n < 0 ? 0 : n] = 0;
+			unlink(made);
+		}
 	}
 	close((int)fd);
 }
@@ -184,6 +232,7 @@ int main(int argc, char **argv)
 			once(&state);
 	stop = 1;
 	pthread_join(thread, 0);
-	printf("COUNTS calls %ld opened %ld inside %ld refused %ld held %ld reached %ld\n", calls, opened, found, refused, held, reached);
-	return reached != 0;
+	printf("COUNTS calls %ld opened %ld inside %ld refused %ld held %ld compared %ld told %ld reached %ld\n", calls, opened, found, refused, held, compared, told,
+	       reached);
+	return reached || told;
 }
