@@ -18,12 +18,13 @@
 #include <sched.h>
 #include <sys/mman.h>
 
-#define AROUND 4096 /* bytes of the program's own behind the zone */
+#define AROUND 4096 /* bytes of the program's own before and behind the zone */
 
 static const char *base, *work_name, *home_name;
 static volatile int stop;
 static struct how *own;   /* 64 structures of the program's own */
-static char *behind;      /* memory directly behind the zone; NULL if there is none */
+static char *before;      /* memory directly before the zone; MAP_FAILED if there is none */
+static char *behind;      /* memory directly behind it */
 static char *high;        /* the zone's addresses and 4 GiB more */
 static char path[PATH_MAX], shifting[64] = "inside";
 static unsigned long slots_end;
@@ -89,7 +90,7 @@ static unsigned long make_pointer(unsigned long *state)
 	case 3: return ZONE_TABLE + 8 * dice(state, 512);                     /* the table */
 	case 4: return ZONE_EMPTY + 8 * dice(state, 512);
 	case 5: return ZONE_ADDR + ZONE_SIZE - 48 + dice(state, 96);          /* astride the end */
-	case 6: return ZONE_ADDR - 48 + dice(state, 48);                      /* astride the beginning */
+	case 6: return ZONE_ADDR - 64 + dice(state, 64);                      /* astride the beginning */
 	case 7: return ZONE_ADDR + ZONE_SIZE + 32 * dice(state, AROUND / 32); /* behind it */
 	case 8: return slot | bits[dice(state, 5)];
 	case 9: return (unsigned long)high + slot - ZONE_ADDR;
@@ -220,11 +221,15 @@ int main(int argc, char **argv)
 	slots_end = ZONE_ADDR + ZONE_SLOT_SIZE * 2UL * ZONE_HALF;
 	own = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	behind = mmap(ZONE + ZONE_SIZE, AROUND, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	/* Not every kernel lets a program have memory so far below. */
+	before = mmap(ZONE - AROUND, AROUND, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	high = mmap((void *)(ZONE_ADDR + (1UL << 32)), ZONE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	if (own == MAP_FAILED || high == MAP_FAILED || behind == MAP_FAILED)
 		return 2;
 	forge(own, 4096);
 	forge(behind, AROUND);
+	if (before != MAP_FAILED)
+		forge(before, AROUND);
 	forge(high, ZONE_SIZE);
 	pthread_create(&thread, 0, shift, 0);
 	for (end = now() + atof(argv[1]); now() < end;)
