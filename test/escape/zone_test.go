@@ -37,20 +37,44 @@ func TestZone(t *testing.T) {
 			}
 			// What no promise permits is refused, so that the program goes on.
 			res := rig.Run(t, r.Command("run", "--deny", "--unveil", work+":rw", name))
-			attempts, controls := 0, 0
-			for line := range strings.Lines(res.Stdout) {
-				switch {
-				case strings.HasSuffix(line, " refused\n"):
-					attempts++
-				case strings.HasSuffix(line, " works\n"):
-					controls++
-				default:
-					t.Error(strings.TrimSpace(line))
-				}
-			}
+			attempts, controls := told(t, res.Stdout)
 			if res.Code != 0 || attempts < 126 || controls < 9 {
 				t.Errorf("exit status %d, %d attempts, %d controls\n%s", res.Code, attempts, controls, res.Stderr)
 			}
 		})
 	}
+}
+
+// TestZoneWithoutRoom: whatever a program leaves of limits, descriptors and
+// addresses, before it executes the next one or in that one, what stands in the
+// zone's place is the zone, or there is no next program.
+func TestZoneWithoutRoom(t *testing.T) {
+	r := rig.NewRoot(t)
+	for _, kind := range []string{"dynamic", "static", "static-pie"} {
+		t.Run(kind, func(t *testing.T) {
+			installC(t, r, "exhaust-"+kind, "test/escape/testdata/exhaust.c", kind)
+			res := rig.Run(t, r.Command("run", "--deny", "exhaust-"+kind))
+			attempts, controls := told(t, res.Stdout)
+			if res.Code != 0 || attempts < 35 || controls < 4 {
+				t.Errorf("exit status %d, %d attempts, %d controls\n%s", res.Code, attempts, controls, res.Stderr)
+			}
+		})
+	}
+}
+
+// told counts lines that say "refused" and such that say "works"; any other fails
+// the test.
+func told(t *testing.T, text string) (attempts, controls int) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		switch {
+		case strings.HasSuffix(line, " refused\n"):
+			attempts++
+		case strings.HasSuffix(line, " works\n"):
+			controls++
+		default:
+			t.Error(strings.TrimSpace(line))
+		}
+	}
+	return attempts, controls
 }
