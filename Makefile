@@ -53,7 +53,8 @@ bench-view: bench-cells
 bench-cells:
 	test/bench/cells.sh
 
-# Long fuzzing of every fuzz target (FUZZTIME each) and the races of the escape battery at length.
+# Long fuzzing of every fuzz target (FUZZTIME each), and the races and random calls
+# of the escape battery at length: some 40 minutes beside the fuzzing.
 soak:
 	test/soak.sh $(FUZZTIME)
 

@@ -139,13 +139,14 @@ static void all_open(long n)
 		;
 }
 
-/* mark makes all that a program can do to have the cell's descriptors closed by exec, or other ones in their place. */
-static void mark(long with)
+/* replace makes all that a program can do to have descriptors closed by exec, or a file of its own in their place. */
+static void replace(long first, long with)
 {
 	int own = memfd_create("zone", 8 /* MFD_NOEXEC_SEAL */);
 
 	ftruncate(own, ZONE_SIZE);
-	for (long fd = 40; fd <= ZONE_FD; fd++) {
+	pwrite(own, (char *)ZONE_TABLE, 4096, ZONE_TABLE - ZONE_ADDR);
+	for (long fd = first; fd <= ZONE_FD; fd++) {
 		long n = with << 32 | fd;
 
 		raw(SYS_ioctl, n, FIOCLEX, 0);
@@ -156,10 +157,13 @@ static void mark(long with)
 		raw(SYS_close, n);
 		raw(SYS_fcntl, own, F_DUPFD, n);
 		raw(SYS_fcntl, own, F_DUPFD_CLOEXEC, n);
-		raw(SYS_dup2, own, n);
 		raw(SYS_dup3, own, n, O_CLOEXEC);
+		raw(SYS_dup3, own, n, 0);
 	}
 }
+
+static void mark(long with) { replace(40, with); }
+static void mark_zone(long with) { replace(ZONE_FD, with); }
 
 /* taken fills the address space of the program that executes the next one. */
 static void taken(long n)
@@ -196,6 +200,8 @@ int main(int argc, char **argv)
 		{ "closing by exec", mark, 0 },
 		{ "closing by exec, with 64 bits", mark, 1 },
 		{ "closing by exec, with a sign", mark, -1 },
+		{ "another zone", mark_zone, 0 },
+		{ "another zone, with 64 bits", mark_zone, 1 },
 		{ "closing by exec in a table of its own", vm_shared, 0 },
 		{ "no address free before", taken, 0 },
 	};
