@@ -77,7 +77,7 @@ func TestHanded(t *testing.T) {
 					t.Error(line)
 				}
 			}
-			if attempts < 100 || controls < 6 {
+			if attempts < 90 || controls < 6 {
 				t.Errorf("%d attempts, %d controls", attempts, controls)
 			}
 			if after := hiddenNow(t, hidden...) + look(s.read()); after != before {

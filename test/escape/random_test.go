@@ -27,7 +27,7 @@ func TestRandomOpens(t *testing.T) {
 	length, seed := atLength(2*time.Second, 10*time.Minute), fmt.Sprint(time.Now().UnixNano())
 	t.Log("seed", seed)
 	t.Run("cell", func(t *testing.T) {
-		installC(t, r, "random", "test/escape/testdata/random.c", "static")
+		installC(t, r, "random", "test/escape/testdata/random.c", "dynamic")
 		before := hiddenNow(t, above...)
 		line := append([]string{"run", "--deny", "--unveil", work + ":rwc", "random", "--", fmt.Sprint(length.Seconds()), seed, r.Base, work, "/Data/apps/random"}, ids...)
 		res := rig.RunFor(t, r.Command(line...), length+2*time.Minute)
