@@ -57,7 +57,8 @@ bench-cells:
 bench-wall:
 	ONLY=wall test/bench/cells.sh
 
-# Long fuzzing of every fuzz target (FUZZTIME each) and the races of the escape battery at length.
+# Long fuzzing of every fuzz target (FUZZTIME each), and the races and random calls
+# of the escape battery at length: some 40 minutes beside the fuzzing.
 soak:
 	test/soak.sh $(FUZZTIME)
 

@@ -160,6 +160,12 @@ type Result struct {
 // does one that has not ended after two minutes: it is killed.
 func Run(t testing.TB, c *exec.Cmd) Result {
 	t.Helper()
+	return RunFor(t, c, 2*time.Minute)
+}
+
+// RunFor is Run with another limit.
+func RunFor(t testing.TB, c *exec.Cmd, limit time.Duration) Result {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
 	if c.Stdout == nil {
 		c.Stdout = &stdout
@@ -173,7 +179,7 @@ func Run(t testing.TB, c *exec.Cmd) Result {
 	if err := c.Start(); err != nil {
 		t.Fatalf("start %s: %v", strings.Join(c.Args, " "), err)
 	}
-	watchdog := time.AfterFunc(2*time.Minute, func() { c.Process.Kill() })
+	watchdog := time.AfterFunc(limit, func() { c.Process.Kill() })
 	err := c.Wait()
 	if !watchdog.Stop() {
 		t.Fatalf("%s did not end: %s%s", strings.Join(c.Args, " "), stdout.String(), stderr.String())
