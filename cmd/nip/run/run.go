@@ -78,10 +78,16 @@ func (p Program) start(o *Options, messages io.Writer, adjust func(*cell.Options
 		if o.stats {
 			counts = newStatistics(options)
 		}
-		var status int
-		if status, err = cell.Run(*options); err == nil {
-			counts.print(messages)
-			return status
+		if o.learn != "" {
+			options.Learn = func(l cell.Lesson) { o.learn.tell(messages, o.target, &l) }
+			err = o.learn.check()
+		}
+		if err == nil {
+			var status int
+			if status, err = cell.Run(*options); err == nil {
+				counts.print(messages)
+				return status
+			}
 		}
 	}
 	p.Report(messages, err)

@@ -1,0 +1,107 @@
+package run
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"nipcells/internal/capability"
+	"nipcells/internal/cell"
+)
+
+// learnTo is where --learn says what was used: a file, learnHere for the person,
+// or "" for nowhere.
+type learnTo string
+
+const learnHere learnTo = "true" // what package flag gives a flag without value
+
+func (l *learnTo) String() string     { return string(*l) }
+func (l *learnTo) Set(s string) error { *l = learnTo(s); return nil }
+
+// IsBoolFlag says that the value may be left out, and Type so to the help.
+func (l *learnTo) IsBoolFlag() bool { return true }
+func (l *learnTo) Type() string     { return "bool" }
+
+// check makes sure that the file can be written before the program runs. It is not
+// kept open: none of our descriptors may have a number that the cell needs.
+func (l learnTo) check() error {
+	if l == learnHere {
+		return nil
+	}
+	f, err := os.OpenFile(string(l), os.O_WRONLY|os.O_CREATE, 0o666)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// tell says what was learnt of the program.
+func (l learnTo) tell(messages io.Writer, target string, lesson *cell.Lesson) {
+	text := fragment(target, lesson)
+	if l == learnHere {
+		messages.Write(text) // as with all messages, there is nobody else to tell
+		return
+	}
+	if err := os.WriteFile(string(l), text, 0o666); err != nil {
+		reportTo(messages)(err.Error())
+	}
+}
+
+// hiddenMost is how many paths are suggested that the program looked for.
+const hiddenMost = 20
+
+// fragment is the part of a recipe that gives a program what it used. What it lacked
+// stands in comments.
+func fragment(target string, l *cell.Lesson) []byte {
+	w := new(bytes.Buffer)
+	fmt.Fprintf(w, "// used by %s\n", target)
+	fmt.Fprintf(w, "pledge \"%s\"\n", strings.Join(l.Pledge.Words(), `" "`))
+	unsaid := 0
+	for _, u := range l.Unveil {
+		if sayable(u.Path) {
+			fmt.Fprintln(w, unveilLine(u))
+		} else {
+			unsaid++
+		}
+	}
+	if unsaid > 0 {
+		fmt.Fprintf(w, "// and %d more, whose names no recipe can hold\n", unsaid)
+	}
+	if l.Lacked != 0 {
+		fmt.Fprintf(w, "// It was refused %s, and may want more when it has that: run it again with --pledge %s\n", l.Lacked, l.Pledge)
+	}
+	if len(l.Never) > 0 {
+		fmt.Fprintf(w, "// No cell may call %s.\n", strings.Join(l.Never, ", "))
+	}
+	comment(w, "It wanted more rights than were unveiled; this would give them:", l.Narrow)
+	comment(w, "It looked for these, which are hidden from it:", l.Hidden)
+	return w.Bytes()
+}
+
+func comment(w io.Writer, head string, list []capability.Unveil) {
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "// "+head)
+	for i, u := range list {
+		if i == hiddenMost {
+			fmt.Fprintf(w, "//   and %d more\n", len(list)-i)
+			return
+		}
+		if sayable(u.Path) {
+			fmt.Fprintln(w, "//   "+unveilLine(u))
+		}
+	}
+}
+
+func unveilLine(u capability.Unveil) string {
+	return fmt.Sprintf("unveil \"%s\" \"%s\"", strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(u.Path), u.Rights)
+}
+
+// sayable reports whether a recipe can hold a path, and a terminal show it.
+func sayable(path string) bool {
+	return utf8.ValidString(path) && strings.IndexFunc(path, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }) < 0
+}
