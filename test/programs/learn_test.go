@@ -192,6 +192,7 @@ func TestLearnComments(t *testing.T) {
 		want, not         string // regular expressions
 	}{
 		{"a promise", "--pledge STDIO", "! c /Data/apps/learner/made ! e 1", `(?m)^pledge "STDIO" "WPATH" "-FATTR" "PROC"\n// It was refused WPATH,-FATTR,PROC, .* --pledge STDIO`, "hidden"},
+		{"what no cell may", "", "! i", `pledge "STDIO"\n// No cell may call mount\.\n$`, "hidden"},
 		{"rights", "--unveil T:r", "! w T/a", `wanted more .*\n//   unveil "T/a" "w"`, "hidden"},
 		{"a right to run", "--unveil T:r", "! x T/e/true", `wanted more .*\n//   unveil "T/e/true" "x"`, "hidden"},
 		{"hidden", "", "! r T/a ! s T/d/1 ! s T/d", `hidden .*\n//   unveil "T/a" "r"\n//   unveil "T/d/1" "r"\n$`, `T/d"`},
@@ -213,5 +214,17 @@ func TestLearnComments(t *testing.T) {
 				t.Errorf("said %s", res.Stderr)
 			}
 		})
+	}
+}
+
+// TestLearnPolicy: what the host forbids every cell is not advised.
+func TestLearnPolicy(t *testing.T) {
+	r := rig.NewRoot(t)
+	r.InstallProgram("learner", "1", rig.Fixture(t, "learner"), "    pledge \"STDIO\" \"INET\"")
+	r.Write(r.Path("Nexus/policy.kdl"), "pledge \"STDIO\"\n", 0o644)
+	res := r.Run("run", "--learn", "learner", "!", "n")
+	const want = "// used by learner\npledge \"STDIO\" \"INET\"\n// It was refused INET; the host's policy allows no cell that.\n"
+	if res.Code != 0 || !strings.HasSuffix(res.Stderr, want) {
+		t.Errorf("exit status %d, said %s", res.Code, res.Stderr)
 	}
 }

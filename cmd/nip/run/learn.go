@@ -10,6 +10,7 @@ import (
 
 	"nipcells/internal/capability"
 	"nipcells/internal/cell"
+	"nipcells/internal/plan"
 )
 
 // learnTo is where --learn says what was used: a file, learnHere for the person,
@@ -39,8 +40,8 @@ func (l learnTo) check() error {
 }
 
 // tell says what was learnt of the program.
-func (l learnTo) tell(messages io.Writer, target string, lesson *cell.Lesson) {
-	text := fragment(target, lesson)
+func (l learnTo) tell(messages io.Writer, p *plan.Plan, target string, lesson *cell.Lesson) {
+	text := fragment(p.Ceiling, target, lesson)
 	if l == learnHere {
 		messages.Write(text) // as with all messages, there is nobody else to tell
 		return
@@ -55,7 +56,7 @@ const hiddenMost = 20
 
 // fragment is the part of a recipe that gives a program what it used. What it lacked
 // stands in comments.
-func fragment(target string, l *cell.Lesson) []byte {
+func fragment(ceiling capability.Pledge, target string, l *cell.Lesson) []byte {
 	w := new(bytes.Buffer)
 	fmt.Fprintf(w, "// used by %s\n", target)
 	fmt.Fprintf(w, "pledge \"%s\"\n", strings.Join(l.Pledge.Words(), `" "`))
@@ -70,7 +71,11 @@ func fragment(target string, l *cell.Lesson) []byte {
 	if unsaid > 0 {
 		fmt.Fprintf(w, "// and %d more, whose names no recipe can hold\n", unsaid)
 	}
-	if l.Lacked != 0 {
+	switch {
+	case l.Lacked == 0:
+	case !ceiling.Has(l.Lacked):
+		fmt.Fprintf(w, "// It was refused %s; the host's policy allows no cell that.\n", l.Lacked)
+	default:
 		fmt.Fprintf(w, "// It was refused %s, and may want more when it has that: run it again with --pledge %s\n", l.Lacked, l.Pledge)
 	}
 	if len(l.Never) > 0 {

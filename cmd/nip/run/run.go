@@ -79,7 +79,7 @@ func (p Program) start(o *Options, messages io.Writer, adjust func(*cell.Options
 			counts = newStatistics(options)
 		}
 		if o.learn != "" {
-			options.Learn = func(l cell.Lesson) { o.learn.tell(messages, o.target, &l) }
+			options.Learn = func(l cell.Lesson) { o.learn.tell(messages, options.Plan, o.target, &l) }
 			err = o.learn.check()
 		}
 		if err == nil {

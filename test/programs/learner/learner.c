@@ -8,7 +8,7 @@
 //   d P  go there              x P  run it
 //   n    a child connects to its parent by TCP
 //   e N  make a child that asks nothing, and wait for it (N is 0 to ignore it)
-//   ! J… the next job must fail
+//   i    mount something       ! J… the next job must fail
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -107,6 +108,7 @@ static int job(char what, char *a, char *b) {
 	case 'd': return chdir(a) == 0;
 	case 'x': return run(a);
 	case 'n': return talk();
+	case 'i': return mount("none", "/", "tmpfs", 0, "") == 0;
 	case 'e': return child(atoi(a));
 	}
 	return 0;
@@ -117,10 +119,10 @@ int main(int argc, char **argv) {
 	for (int i = 1; i < argc;) {
 		int fails = strcmp(argv[i], "!") == 0;
 		char what = argv[i += fails][0];
-		int words = what == 'n' ? 0 : what == 'm' || what == 'h' ? 2 : 1;
+		int words = what == 'n' || what == 'i' ? 0 : what == 'm' || what == 'h' ? 2 : 1;
 		number++;
 		if (i + words >= argc)
-			return 100;
+			return 100; // too few words
 		if (job(what, words > 0 ? argv[i + 1] : "", words > 1 ? argv[i + 2] : "") == fails)
 			return number;
 		i += 1 + words;
