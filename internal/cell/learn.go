@@ -35,9 +35,9 @@ type Lesson struct {
 	Never []string
 }
 
-// wantedMost is how many names a learner keeps that are not there for the cell: it
-// may ask for any number.
-const wantedMost = 1 << 14
+// placesMost is how many paths of one kind a learner keeps, and neverMost how many
+// calls: a cell may come with any number.
+const placesMost, neverMost = 1 << 14, 64
 
 // learner collects what the listener is told while the cell runs. What takes a look
 // at the host waits until the cell is gone, which so cannot find out by the time
@@ -73,7 +73,7 @@ func (c *cell) learnFrom(config *membrane.Config) {
 func (l *learner) fault(f membrane.Fault) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if f.Missing == 0 {
+	if f.Missing == 0 && len(l.never) < neverMost {
 		l.never[f.Call] = true
 	}
 	l.lacked |= f.Missing
@@ -86,14 +86,14 @@ func (c *cell) learn(u membrane.Use) {
 	defer l.mutex.Unlock()
 	// The directory that the cell begins in must be visible as a whole, if it matters.
 	if u.From == c.cwd && capability.RightsAt(c.unveil, c.cwd) != 0 {
-		l.add(c.cwd, trace{capability.Read, true})
+		c.learnAt(c.cwd, trace{capability.Read, true})
 	}
 	switch {
 	case u.Path != "":
 		c.learnPlace(&u)
 	case u.Name == "":
 		l.pledge |= u.Promise
-	case len(l.wanted) < wantedMost:
+	case len(l.wanted) < placesMost:
 		l.wanted[u.Name] |= u.Rights
 	}
 }
@@ -105,30 +105,43 @@ func (c *cell) learnPlace(u *membrane.Use) {
 	if given == 0 && !slices.ContainsFunc(l.own, func(dir string) bool { return below(u.Path, dir) }) {
 		return // the package's, a device: no promise and no unveil makes a difference
 	}
-	if u.Name != "" && u.Name != u.Path && capability.RightsAt(c.unveil, u.Name) != 0 {
+	if u.Name != "" && u.Name != u.Path && len(l.links) < placesMost && capability.RightsAt(c.unveil, u.Name) != 0 {
 		l.links[u.Name] = true
 	}
 	lacks := u.Promise &^ c.pledge
 	narrow := given != 0 && !given.Has(u.Rights)
 	l.lacked |= lacks
-	if narrow {
+	if narrow && len(l.narrow) < placesMost {
 		l.narrow[u.Path] |= u.Rights
 	}
 	if narrow || u.Refused && lacks == 0 {
 		u.Rights, u.Promise = 0, 0 // it was seen, all the same
 	}
 	l.pledge |= u.Promise
-	l.made[u.Path] = l.made[u.Path] || u.Made
-	if given != 0 {
-		l.add(u.Path, trace{u.Rights, u.Dir})
+	if given == 0 {
+		return // HOME and the like are there in any case
 	}
-	if u.Peer != "" && u.Peer != u.Path && !u.Refused {
+	if u.Made && len(l.made) < placesMost {
+		l.made[u.Path] = true
+	}
+	c.learnAt(u.Path, trace{u.Rights, u.Dir})
+	if u.Peer != "" && len(l.peers) < placesMost {
 		l.peers[[2]string{u.Path, u.Peer}] = true
 	}
 }
 
-func (l *learner) add(path string, t trace) {
-	old := l.at[path]
+// learnAt adds what was used of a path. If there are too many it counts for all that
+// was unveiled with it.
+func (c *cell) learnAt(path string, t trace) {
+	l := c.learner
+	old, known := l.at[path]
+	if !known && len(l.at) >= placesMost {
+		i := slices.IndexFunc(c.unveil, func(u capability.Unveil) bool { return u.Contains(path) && u.Rights.Has(t.rights) })
+		if i >= 0 {
+			path, t.rights = c.unveil[i].Path, t.rights|capability.Read&c.unveil[i].Rights
+			old = l.at[path]
+		}
+	}
 	l.at[path] = trace{old.rights | t.rights, old.dir || t.dir}
 }
 

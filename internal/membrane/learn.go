@@ -47,7 +47,8 @@ func (m *Membrane) learnCall(n *notification) {
 		return
 	}
 	if of := threadGroup(int(n.pid)); m.valid(n) {
-		if m.known == nil {
+		const most = 1 << 14
+		if m.known == nil || len(m.known) >= most {
 			m.known = map[uint32]bool{}
 		}
 		m.known[n.pid] = true

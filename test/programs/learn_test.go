@@ -228,3 +228,38 @@ func TestLearnPolicy(t *testing.T) {
 		t.Errorf("exit status %d, said %s", res.Code, res.Stderr)
 	}
 }
+
+// TestLearnFile: what a cell puts in the place of the file that is written at its
+// end, it does not reach.
+func TestLearnFile(t *testing.T) {
+	r := rig.NewRoot(t)
+	r.InstallProgram("learner", "1", rig.Fixture(t, "learner"), "    pledge \"STDIO\" \"CPATH\"")
+	l := &lessonTree{t: t, root: r}
+	l.plant()
+	outside, used := filepath.Join(r.Base, "outside"), filepath.Join(l.dir(), "used")
+	r.Write(outside, "mine", 0o644)
+	res := r.Run("run", "--learn="+used, "--unveil", l.dir()+":rw", "learner", "u", used, "y", outside, used)
+	if res.Code != 0 {
+		t.Fatalf("exit status %d, said %s", res.Code, res.Stderr)
+	}
+	if b, err := os.ReadFile(outside); err != nil || string(b) != "mine" {
+		t.Errorf("the file outside holds %q, %v", b, err)
+	}
+}
+
+// TestLearnMany: more paths than a learner keeps are still covered.
+func TestLearnMany(t *testing.T) {
+	r := rig.NewRoot(t)
+	r.InstallProgram("learner", "1", rig.Fixture(t, "learner"), "    pledge \"STDIO\" \"RPATH\" \"WPATH\"")
+	dir := filepath.Join(r.Base, "tree")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, s := learnt(t, filepath.Join(r.Base, "learnt"), func(flags ...string) rig.Result {
+		args := append(append([]string{"run", "--unveil", dir + ":rw"}, flags...), "learner", "q", dir, "c", dir+"/last")
+		return r.Run(args...)
+	})
+	if len(s.Unveil) != 1 || s.Unveil[0] != (capability.Unveil{Path: dir, Rights: capability.Read | capability.Write | capability.Create}) {
+		t.Errorf("learnt %v", s.Unveil)
+	}
+}

@@ -8,9 +8,10 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
+
 	"nipcells/internal/capability"
 	"nipcells/internal/cell"
-	"nipcells/internal/plan"
 )
 
 // learnTo is where --learn says what was used: a file, learnHere for the person,
@@ -26,29 +27,51 @@ func (l *learnTo) Set(s string) error { *l = learnTo(s); return nil }
 func (l *learnTo) IsBoolFlag() bool { return true }
 func (l *learnTo) Type() string     { return "bool" }
 
-// check makes sure that the file can be written before the program runs. It is not
-// kept open: none of our descriptors may have a number that the cell needs.
-func (l learnTo) check() error {
+// open opens where it is said, before the program runs: later the program, which may
+// see the directory, could have put something else there. The descriptor is above
+// those that a cell needs.
+func (l learnTo) open(messages io.Writer) (io.WriteCloser, error) {
 	if l == learnHere {
+		return stay{messages}, nil
+	}
+	f, err := os.OpenFile(string(l), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // the copy stays
+	const above = 64
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, above)
+	if err != nil {
+		return nil, fmt.Errorf("keep %s open: %w", l, err)
+	}
+	return os.NewFile(uintptr(fd), string(l)), nil
+}
+
+// stay is a writer that is not closed.
+type stay struct{ io.Writer }
+
+func (stay) Close() error { return nil }
+
+// learning makes the cell tell what it used.
+func (l learnTo) learning(o *cell.Options, target string, messages io.Writer) error {
+	if l == "" {
 		return nil
 	}
-	f, err := os.OpenFile(string(l), os.O_WRONLY|os.O_CREATE, 0o666)
+	to, err := l.open(messages)
 	if err != nil {
 		return err
 	}
-	return f.Close()
-}
-
-// tell says what was learnt of the program.
-func (l learnTo) tell(messages io.Writer, p *plan.Plan, target string, lesson *cell.Lesson) {
-	text := fragment(p.Ceiling, target, lesson)
-	if l == learnHere {
-		messages.Write(text) // as with all messages, there is nobody else to tell
-		return
+	ceiling := o.Plan.Ceiling
+	o.Learn = func(lesson cell.Lesson) {
+		_, err := to.Write(fragment(ceiling, target, &lesson))
+		if e := to.Close(); err == nil {
+			err = e
+		}
+		if err != nil {
+			reportTo(messages)(err.Error())
+		}
 	}
-	if err := os.WriteFile(string(l), text, 0o666); err != nil {
-		reportTo(messages)(err.Error())
-	}
+	return nil
 }
 
 // hiddenMost is how many paths are suggested that the program looked for.

@@ -78,11 +78,7 @@ func (p Program) start(o *Options, messages io.Writer, adjust func(*cell.Options
 		if o.stats {
 			counts = newStatistics(options)
 		}
-		if o.learn != "" {
-			options.Learn = func(l cell.Lesson) { o.learn.tell(messages, options.Plan, o.target, &l) }
-			err = o.learn.check()
-		}
-		if err == nil {
+		if err = o.learn.learning(options, o.target, messages); err == nil {
 			var status int
 			if status, err = cell.Run(*options); err == nil {
 				counts.print(messages)

@@ -3,11 +3,12 @@
 //
 //   s P  look at it            r P  read          l P  list a directory
 //   w P  write what is there   c P  make a file, write to it, read it
-//   k P  make a directory      u P  remove a file m P Q  rename    h P Q  link
+//   k P  make a directory      u P  remove a file m P Q  rename    h P Q  link     y P Q  make the symlink Q
 //   t P  truncate              p P  change its mode        f P  lock
 //   d P  go there              x P  run it
 //   n    a child connects to its parent by TCP
 //   e N  make a child that asks nothing, and wait for it (N is 0 to ignore it)
+//   q P  make more files below it, and remove them, than a learner keeps
 //   i    mount something       ! J… the next job must fail
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -90,6 +91,17 @@ static int locked(const char *path) {
 	return fd >= 0 && flock(fd, LOCK_EX) == 0 && close(fd) == 0;
 }
 
+static int many(const char *dir) {
+	char path[4096];
+	for (int i = 0; i < 17000; i++) {
+		snprintf(path, sizeof path, "%s/%d", dir, i);
+		int fd = open(path, O_CREAT | O_WRONLY, 0644);
+		if (fd < 0 || close(fd) || unlink(path))
+			return 0;
+	}
+	return 1;
+}
+
 static int job(char what, char *a, char *b) {
 	struct stat st;
 	switch (what) {
@@ -102,12 +114,14 @@ static int job(char what, char *a, char *b) {
 	case 'u': return unlink(a) == 0;
 	case 'm': return rename(a, b) == 0;
 	case 'h': return link(a, b) == 0;
+	case 'y': return symlink(a, b) == 0;
 	case 't': return truncate(a, 1) == 0;
 	case 'p': return chmod(a, 0600) == 0;
 	case 'f': return locked(a);
 	case 'd': return chdir(a) == 0;
 	case 'x': return run(a);
 	case 'n': return talk();
+	case 'q': return many(a);
 	case 'i': return mount("none", "/", "tmpfs", 0, "") == 0;
 	case 'e': return child(atoi(a));
 	}
@@ -119,7 +133,7 @@ int main(int argc, char **argv) {
 	for (int i = 1; i < argc;) {
 		int fails = strcmp(argv[i], "!") == 0;
 		char what = argv[i += fails][0];
-		int words = what == 'n' || what == 'i' ? 0 : what == 'm' || what == 'h' ? 2 : 1;
+		int words = what == 'n' || what == 'i' ? 0 : strchr("mhy", what) ? 2 : 1;
 		number++;
 		if (i + words >= argc)
 			return 100; // too few words
