@@ -53,7 +53,7 @@ func TestLearnedIsStricter(t *testing.T) {
 			}
 		}
 	}
-	if learnt < 1000 {
+	if learnt < 500 {
 		t.Errorf("only %d calls were learnt of", learnt)
 	}
 }
