@@ -6,6 +6,7 @@
 #   true     ends at once with 0; no C library, one page
 #   ten      the same, with 10
 #   early    test/hidden/early: path calls of a program that asks nothing by itself
+#   learner  test/programs/learner: what a cell can learn of
 #   gohello  a Go program
 #   probe    test/hidden/probe: path calls
 #   native   test/hidden/native, the same in C: a directory of the program as it is
@@ -19,6 +20,7 @@ out=$1
 mkdir -p "$out"
 gcc -std=gnu11 -O2 -Wall -Wextra -Werror -static -pthread -o "$out/attack" test/escape/attack/*.c
 gcc -std=gnu11 -O2 -Wall -Wextra -Werror -static -o "$out/early" test/hidden/early/early.c
+gcc -std=gnu11 -O2 -Wall -Wextra -Werror -static -o "$out/learner" test/programs/learner/learner.c
 tiny="-O2 -static -nostdlib -nostartfiles -Wl,--build-id=none"
 # shellcheck disable=SC2086 # options
 gcc $tiny -o "$out/true" test/bench/true.c

@@ -346,6 +346,12 @@ func runMistakes() []mistake {
 		{"run with a bad variable", (*desk).tool, []string{"run", "--env", "=x", "tool"}, 125,
 			"nip: environment \"=x\": want NAME=VALUE or NAME\n" +
 				"     see nip help run\n"},
+		{"learn in the background", (*desk).tool, []string{"run", "--learn", "-d", "tool"}, 125,
+			"nip: --learn says what was used when the program has ended: with --detach it needs a file, --learn=FILE\n" +
+				"     see nip help run\n"},
+		{"learn into a file that cannot be made", (*desk).tool, []string{"run", "--learn=no/such/place", "tool"}, 125,
+			"nip: open no/such/place: no such file or directory\n" +
+				"     check the path\n"},
 		{"run in a directory that it cannot see", (*desk).tool, []string{"run", "--cwd", "/usr", "tool"}, 125,
 			"nip: start in /usr: the cell cannot see it\n" +
 				"     unveil it as well: --unveil /usr:r\n"},

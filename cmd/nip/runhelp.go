@@ -25,10 +25,17 @@ The cell sees its package, its own data (HOME) and what --unveil adds, and can r
 change or run nothing else. The working directory is the current one where it is unveiled,
 else HOME. The exit status is the program's own; 125 if nip failed, 126 if the
 program cannot be executed, 127 if there is no such command, 128+N if signal N
-killed it.`,
+killed it.
+
+With --learn the cell is as ever, but that what its pledge forbids is refused with an
+error. At the end nip says which promises the program used, and what of the unveiled
+paths, as lines of a recipe (see nip help pack), and in comments what it was refused
+and which paths of the host it looked for in vain. It used what is listed; it may be
+content with less, and other work may take more.`,
 		Example: `  nip run python3 -c 'print("hello")'
   nip run --unveil "$PWD:rw" git status
   nip run --pledge STDIO,RPATH,EXEC tool/helper -- --help
+  nip run --learn=used.kdl --unveil "$PWD:rw" git status
   nip run -d server`,
 		RunE: func(*cobra.Command, []string) error {
 			return &usageError{verb: "run", err: errors.New("only global flags may stand before run")}

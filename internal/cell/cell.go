@@ -38,6 +38,9 @@ type Options struct {
 	// Count, if set, is told of each path call that is asked, and of each that is
 	// native, which are slower then. It runs while a program waits.
 	Count func(call string, native bool)
+	// Learn, if set, is told after the end what the cell used of what it was given
+	// and what it lacked. All path calls are asked then, and Deny is meant.
+	Learn func(Lesson)
 	// Degraded accepts a kernel whose Landlock is older than wall.MinABI.
 	Degraded bool
 	// Detached says that no terminal is in front of the cell.
@@ -90,7 +93,11 @@ func Run(o Options) (status int, err error) {
 		c.recordFailure(err)
 		return 0, err
 	}
-	return c.wait(), nil
+	status = c.wait()
+	if c.learner != nil {
+		o.Learn(c.lesson())
+	}
+	return status, nil
 }
 
 // cell is a cell that this process supervises.
@@ -117,6 +124,7 @@ type cell struct {
 	unveilFD []int // path descriptors, one for each of unveil
 	punched  []string
 	resolver []string // files of the host by which names are resolved
+	learner  *learner // nil: nobody wants to know
 }
 
 // prepare does all that can fail on somebody's mistake, in the order of the

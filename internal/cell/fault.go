@@ -36,6 +36,9 @@ func (f *faults) tell(now time.Time) (untold int64, ok bool) {
 
 // onFault writes what the cell tried into the ledger and tells the person.
 func (c *cell) onFault(f membrane.Fault) {
+	if c.learner != nil {
+		c.learner.fault(f)
+	}
 	untold, ok := c.faults.tell(time.Now())
 	if !ok {
 		return

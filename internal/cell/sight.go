@@ -18,6 +18,8 @@ func (c *cell) chooseSight() wall.Sight {
 	switch {
 	case !c.Hide:
 		return wall.Bare
+	case c.Learn != nil:
+		return wall.Learned
 	case c.Plan.Asked != "", others && c.pledge.Has(capability.ExecOnly):
 		return wall.Asked
 	case c.Count != nil:

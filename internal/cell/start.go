@@ -74,12 +74,16 @@ func (c *cell) launch() error {
 	child, err := spawner.Spawn()
 	if err == nil {
 		c.child = child
-		c.membrane = membrane.New(membrane.Config{
+		config := membrane.Config{
 			Listener: child.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny,
 			Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault, Hide: c.names(), Count: c.Count,
 			OnError: func(err error) { c.Report(err.Error()) },
 			Confine: c.confineOpener, Identity: c.identity,
-		})
+		}
+		if c.sight == wall.Learned {
+			c.learnFrom(&config)
+		}
+		c.membrane = membrane.New(config)
 	}
 	var failed *wall.SpawnError
 	if errors.As(err, &failed) && failed.Exec {

@@ -93,7 +93,7 @@ func (c *cell) grown() int {
 func (c *cell) reapFirst() int {
 	for {
 		var ws unix.WaitStatus
-		pid, err := unix.Wait4(-1, &ws, 0, nil)
+		pid, err := unix.Wait4(c.learnDead(0), &ws, 0, nil)
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
@@ -113,7 +113,7 @@ func (c *cell) killRest() {
 	const longest = 50 * time.Millisecond
 	for wait := 100 * time.Microsecond; ; {
 		var ws unix.WaitStatus
-		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		pid, err := unix.Wait4(c.learnDead(unix.WNOHANG), &ws, unix.WNOHANG, nil)
 		if err == unix.ECHILD {
 			return
 		}

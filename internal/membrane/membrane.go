@@ -41,6 +41,10 @@ type Config struct {
 	// thread: native says that it is one that a cell with native views makes
 	// without asking, and call is what the program meant by it.
 	Count func(call string, native bool)
+	// Learn, if not nil, is told on the same thread what the cell uses and wants. Its
+	// sight is wall.Learned then, and First the process that the cell began with.
+	Learn func(Use)
+	First int
 	// Confine puts the cell's rules around an opener's thread.
 	Confine func() error
 	// Identity is the cell's user.
@@ -77,6 +81,8 @@ type Membrane struct {
 	names    *names // nil: not needed yet, or the cell sees the host's names
 	early    *early // what is known of them before that
 	cwds     cwds
+	known    map[uint32]bool // threads that learnCall has seen
+	file     Use             // what an opening that is learnt of has come to
 }
 
 // handler answers one call. It returns the call's result, or a nonzero errno,
@@ -151,7 +157,11 @@ func (m *Membrane) handler(nr uint32) handler {
 			m.addPathHandlers()
 		}
 	}
-	return m.handlers[nr]
+	h := m.handlers[nr]
+	if h == nil && m.config.Learn != nil {
+		return goOn
+	}
+	return h
 }
 
 func (m *Membrane) answer(n *notification) {
@@ -163,6 +173,7 @@ func (m *Membrane) answer(n *notification) {
 		m.fault(n)
 		return
 	}
+	m.learnCall(n)
 	if m.counted(n) || m.tellExe(n) {
 		return
 	}

@@ -104,8 +104,10 @@ func fdCall(at int, d deed) handler {
 // change does the deed if fd lies where the cell may write.
 func (m *Membrane) change(fd int, do func(fd int) unix.Errno) unix.Errno {
 	if !within(fd, m.config.Writable) {
+		m.learnUse(fd, capability.Write, 0, unix.EPERM)
 		return unix.EPERM
 	}
+	m.learnUse(fd, capability.Write, 0, 0)
 	return m.opener.do(m.config.Confine, func() unix.Errno { return do(fd) })
 }
 
@@ -404,9 +406,11 @@ func flock(m *Membrane, n *notification) (int64, unix.Errno) {
 		return 0, unix.EBADF
 	}
 	if !within(fd, m.config.Writable) {
+		m.learnUse(fd, capability.Write, 0, unix.EACCES)
 		unix.Close(fd)
 		return 0, unix.EACCES
 	}
+	m.learnUse(fd, capability.Write, 0, 0)
 	how := int(int32(n.args[1]))
 	err = unix.Flock(fd, how|unix.LOCK_NB)
 	if err != unix.EWOULDBLOCK || how&unix.LOCK_NB != 0 {

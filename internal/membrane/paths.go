@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nipcells/internal/capability"
 	"nipcells/internal/wall"
 )
 
@@ -189,7 +190,9 @@ func (m *Membrane) find(n *notification, dirfd int32, path string, follow bool) 
 		return object{fd: -1}, errno
 	}
 	defer p.close()
-	return m.findWay(n, &p, follow)
+	o, errno := m.findWay(n, &p, follow)
+	m.learnFound(&p, o.fd, 0, errno)
+	return o, errno
 }
 
 func (m *Membrane) findWay(n *notification, p *way, follow bool) (object, unix.Errno) {
@@ -311,6 +314,7 @@ func (m *Membrane) spot(n *notification, dirfd int32, path string) (spot, unix.E
 	if p.named.mode != 0 {
 		fd, err := unix.FcntlInt(uintptr(p.named.fd), unix.F_DUPFD_CLOEXEC, 0)
 		s.fd = fd
+		m.learnFound(&p, s.fd, 0, errnoOf(err))
 		return s, errnoOf(err)
 	}
 	w := m.walk(&p)
@@ -337,5 +341,6 @@ func (m *Membrane) spot(n *notification, dirfd int32, path string) (spot, unix.E
 		return errno
 	})
 	w.close()
+	m.learnFound(&p, s.fd, capability.Create, errno)
 	return s, errno
 }

@@ -2,6 +2,8 @@ package membrane
 
 import (
 	"golang.org/x/sys/unix"
+
+	"nipcells/internal/capability"
 )
 
 // Names are made, removed and moved by the opener, in directories that were
@@ -28,12 +30,14 @@ func spotCall(dir, path int, making bool, do func(s *spot, n *notification) erro
 				return 0, errno
 			}
 		}
-		return 0, m.act(func() unix.Errno {
+		errno = m.act(func() unix.Errno {
 			if umask >= 0 {
 				unix.Umask(umask)
 			}
 			return errnoOf(do(&s, n))
 		})
+		m.learnSpot(&s, making, errno)
+		return 0, errno
 	}
 }
 
@@ -119,7 +123,11 @@ func renameCall(fromDir, from, toDir, to, flags int) handler {
 		if bits&unix.RENAME_WHITEOUT != 0 {
 			return 0, unix.EPERM // it makes a device
 		}
-		return 0, m.act(func() unix.Errno { return errnoOf(unix.Renameat2(old.fd, old.name, target.fd, target.name, bits)) })
+		errno = m.act(func() unix.Errno { return errnoOf(unix.Renameat2(old.fd, old.name, target.fd, target.name, bits)) })
+		m.learnSpot(&old, bits&unix.RENAME_EXCHANGE != 0, errno)
+		m.learnSpot(&target, true, errno)
+		m.learnMoved(old.fd, &target, errno)
+		return 0, errno
 	}
 }
 
@@ -146,9 +154,12 @@ func linkCall(fromDir, from, toDir, to, flags int) handler {
 		if target.taken {
 			return 0, unix.EEXIST
 		}
-		return 0, m.act(func() unix.Errno {
+		errno = m.act(func() unix.Errno {
 			return errnoOf(unix.Linkat(unix.AT_FDCWD, procFD(o.fd), target.fd, target.name, unix.AT_SYMLINK_FOLLOW))
 		})
+		m.learnSpot(&target, true, errno)
+		m.learnMoved(o.fd, &target, errno)
+		return 0, errno
 	}
 }
 
@@ -165,5 +176,7 @@ func truncate(m *Membrane, n *notification) (int64, unix.Errno) {
 	if o.file != nil {
 		return 0, unix.EACCES
 	}
-	return 0, m.act(func() unix.Errno { return errnoOf(unix.Truncate(procFD(o.fd), size)) })
+	errno = m.act(func() unix.Errno { return errnoOf(unix.Truncate(procFD(o.fd), size)) })
+	m.learnUse(o.fd, capability.Write, capability.WriteOnly, errno)
+	return 0, errno
 }

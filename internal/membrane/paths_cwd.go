@@ -242,6 +242,9 @@ func getcwd(m *Membrane, n *notification) (int64, unix.Errno) {
 	if !ok || unix.Fstat(fd, &st) != nil || st.Nlink == 0 {
 		return 0, unix.ENOENT
 	}
+	if m.config.Learn != nil {
+		m.config.Learn(Use{From: name})
+	}
 	b := append([]byte(name), 0)
 	if n.args[1] < uint64(len(b)) {
 		return 0, unix.ERANGE

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"nipcells/internal/capability"
 )
 
 // A program can only be executed by the kernel, which takes the path from the
@@ -59,6 +61,7 @@ func (m *Membrane) exec(n *notification, dirfd int32, addr uint64, flags uint32)
 	if errno := m.look(func() unix.Errno { return faccess(o.fd, unix.X_OK) }); errno != 0 {
 		return 0, errno
 	}
+	m.learnUse(o.fd, capability.Execute, capability.Rpath, 0)
 	if !o.magic && !m.sameOnHost(n, dirfd, path, o.fd) {
 		return 0, unix.ENOENT
 	}

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"nipcells/internal/capability"
 )
 
 // Flags of open(2) that say how the file is then used, and those that the
@@ -129,6 +131,7 @@ func (m *Membrane) openPath(n *notification, dirfd int32, path string, how unix.
 		fd, err = reopen(o.fd, unix.O_RDONLY|unix.O_CLOEXEC)
 		return errnoOf(err)
 	})
+	m.learnUse(o.fd, capability.Read, capability.Rpath, errno)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -168,10 +171,12 @@ func (m *Membrane) open(n *notification, dirfd int32, path string, how unix.Open
 			return 0, errno
 		}
 	}
+	there := m.learnThere(n, &p, how.Flags)
 	fd, o, errno := m.openWay(n, &p, how, umask)
 	if o != nil {
 		return m.openProc(n, o, how)
 	}
+	m.learnOpen(n, &p, how.Flags, there, errno)
 	return m.deliver(n, &p, fd, errno, how)
 }
 
@@ -207,6 +212,7 @@ func (m *Membrane) openWay(n *notification, p *way, how unix.OpenHow, umask int)
 			if err != nil || !last(opened, 0) {
 				return errnoOf(err)
 			}
+			m.learnFile(opened)
 			if waits(asked) && fileType(opened) == unix.S_IFIFO {
 				fd = opened
 				return 0

@@ -6,11 +6,12 @@ import (
 	"nipcells/internal/capability"
 )
 
-// compile makes a filter of a pledge's rows. Calls in ask are asked where a row of a
-// promise allows them.
-func compile(a Arch, pledge capability.Pledge, list []promise, ask map[string]bool) Filter {
+// compile makes a filter of a pledge's rows. Where one of a promise allows a call
+// for which ask holds, it is asked.
+func compile(a Arch, pledge capability.Pledge, list []promise, ask func(*promise, string) bool) Filter {
 	calls := make(map[uint32][]clause, len(a.calls))
-	for _, p := range list {
+	for i := range list {
+		p := &list[i]
 		if pledge&p.bit != p.bit {
 			continue
 		}
@@ -21,7 +22,7 @@ func compile(a Arch, pledge capability.Pledge, list []promise, ask map[string]bo
 					continue
 				}
 				verdict := r.verdict
-				if verdict == Allow && ask[name] && !p.asIs {
+				if verdict == Allow && ask(p, name) {
 					verdict = Ask
 				}
 				calls[nr] = append(calls[nr], clause{r.tests, verdict})

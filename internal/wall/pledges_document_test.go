@@ -52,7 +52,8 @@ both architectures; names that one of them lacks are passed over. Calls of anoth
 
 What is allowed here and takes a path, or depends on the working directory, is asked, and openat2 is, too, except what a cell with native
 views may do by way of its zone (the last section; internal/wall/sight.go). Only the tools that grafting runs see files by the host's
-names. The launching child's own execve is allowed in every cell (internal/wall/pass.go).
+names. The launching child's own execve is allowed in every cell (internal/wall/pass.go). A cell that learns (nip run --learn) also asks
+about what another promise than STDIO allows, except fork, vfork and clone, and then goes on (internal/wall/learn.go).
 
 Conditions are on the arguments, counted from 0, on their low 32 bits (` + "`high`" + `: the upper ones), as the filter compares them.
 A range includes both its ends.

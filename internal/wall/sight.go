@@ -20,6 +20,9 @@ const (
 	// Asked sends each call that takes a path, or depends on the working
 	// directory, to the supervisor.
 	Asked
+	// Learned is Asked, except that what a promise other than STDIO permits is asked,
+	// too, to be learnt of (learn.go).
+	Learned
 	// Native is Asked, except that openat2 goes on in the kernel where its struct
 	// open_how is a slot of the zone: the kernel keeps it below a descriptor that
 	// the cell was given. Every program of the cell must begin with the stub that
@@ -35,12 +38,13 @@ const (
 func Compile(a Arch, pledge capability.Pledge, sight Sight) Filter {
 	list := promises()
 	if sight == Bare {
-		return compile(a, pledge, list, nil)
+		return compile(a, pledge, list, func(*promise, string) bool { return false })
 	}
-	ask := map[string]bool{}
+	path := map[string]bool{}
 	for name := range strings.FieldsSeq(pathCalls) {
-		ask[name] = true
+		path[name] = true
 	}
+	ask := func(p *promise, name string) bool { return path[name] && !p.asIs || sight == Learned && p.learnt(name) }
 	first := []promise{{rows: hidden(), asIs: true}}
 	if sight >= Native {
 		verdict := Allow

@@ -176,7 +176,7 @@ func TestNativeIsExact(t *testing.T) {
 func TestKept(t *testing.T) {
 	const junk = 0xdeadbeef << 32
 	for _, a := range machines(t) {
-		for _, sight := range []Sight{Bare, Asked, Native, Counted} {
+		for _, sight := range []Sight{Bare, Asked, Learned, Native, Counted} {
 			f := Compile(a, capability.AllPledges, sight)
 			for _, c := range []struct {
 				call string

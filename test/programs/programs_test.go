@@ -65,6 +65,9 @@ func TestPrograms(t *testing.T) {
 			for _, j := range p.jobs {
 				t.Run(strings.ReplaceAll(j.name, " ", "-"), func(t *testing.T) { w.work(t, j) })
 			}
+			if p.learn != nil {
+				t.Run("learn", w.learns)
+			}
 			t.Run("sees-nothing-of-the-host", w.seesNothing)
 			t.Run("shares-namespaces-and-cgroup", w.sharesNamespaces)
 		})

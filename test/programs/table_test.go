@@ -7,6 +7,8 @@ type program struct {
 	graft []string // source and flags; {dir} is the directory that stage fills
 	stage func(t testingT, dir string)
 	jobs  []job
+	// learn is a job that a cell learns from.
+	learn *job
 	// wait makes it read its standard input to the end.
 	wait []string
 	// read makes it print, in a line of its own, something with "READ" and the
@@ -46,6 +48,14 @@ var table = []program{
 			{name: "threads", args: []string{"-c", "import concurrent.futures as f\nwith f.ThreadPoolExecutor(4) as e: print(sum(e.map(lambda x: x*x, range(100))))"}, want: "328350"},
 			{name: "write HOME", args: []string{"-c", "import os; open(os.path.expanduser('~/out'),'w').write('from python')"}, file: "~/out", has: "from python"},
 		},
+		learn: &job{args: []string{"-c", `import os
+p = os.path.expanduser("~/learnt")
+with open(p, "w") as f: f.write("from python")
+print(open(p).read())
+os.remove(p)
+pid = os.fork()
+if pid == 0: os._exit(0)
+os.waitpid(pid, 0)`}, want: "^from python$"},
 		read: each("-c", "import sys\nfor p in sys.argv[1:]:\n try: open(p,'rb').read(1); print('READ', p)\n except OSError as e: print('no', e)"),
 		list: each("-c", "import os, sys\nfor p in sys.argv[1:]:\n try: print('READ' if os.listdir(p) else 'empty', p)\n except OSError as e: print('no', e)"),
 	},
@@ -61,7 +71,8 @@ var table = []program{
 			{name: "status", flags: work, args: []string{"-C", "{work}", "--git-dir={work}/repository/.git", "--work-tree={work}", "status", "--porcelain", "--untracked-files=no"}, want: "^$"},
 			{name: "log", flags: work, args: []string{"-C", "{work}", "--git-dir={work}/repository/.git", "--work-tree={work}", "--no-pager", "log", "--format=%s by %an"}, want: "first words by N"},
 		},
-		read: alone(func(path string) []string { return []string{"hash-object", "--no-filters", path} }),
+		learn: &job{flags: []string{"--unveil", "{work}:r"}, args: []string{"-C", "{work}", "--git-dir={work}/repository/.git", "--work-tree={work}", "status", "--porcelain", "--untracked-files=no"}, want: "^$"},
+		read:  alone(func(path string) []string { return []string{"hash-object", "--no-filters", path} }),
 	},
 	{
 		name:  "sqlite3",

@@ -26,6 +26,7 @@ type Options struct {
 	deny     bool
 	degraded bool
 	stats    bool
+	learn    learnTo
 	detach   bool
 	cwd      string
 
@@ -56,6 +57,7 @@ func Flags(o *Options) *flag.FlagSet {
 	f.StringVar(&o.user, "user", "", "as root: run as `UID[:GID]`, or as the user of that name")
 	f.BoolVar(&o.deny, "deny", false, "answer what the pledge forbids with an error instead of killing the process")
 	f.BoolVar(&o.stats, "stats", false, "say at the end how many path calls went on in the kernel and how many were asked, by call; all are slower then")
+	f.Var(&o.learn, "learn", "say at the end what the program used, as lines of a recipe, or write that to a file: `[=FILE]`; what its pledge forbids is refused as with --deny, and all is slower")
 	f.BoolVar(&o.degraded, "allow-degraded", false, "run on a kernel that cannot enforce everything, and say what is missing")
 	f.BoolVar(&o.detach, "detach", false, "print the fiber-id and go on in the background; see nip logs, nip stop")
 	return f
@@ -90,6 +92,9 @@ func Parse(args []string) (*Options, error) {
 	o.target, o.args = rest[0], rest[1:]
 	if len(o.args) > 0 && o.args[0] == "--" {
 		o.args = o.args[1:]
+	}
+	if o.learn == learnHere && o.detach {
+		return nil, &UsageError{errors.New("--learn says what was used when the program has ended: with --detach it needs a file, --learn=FILE")}
 	}
 	f.Visit(func(f *flag.Flag) { o.pledgeSet = o.pledgeSet || f.Name == "pledge" })
 	return o, nil

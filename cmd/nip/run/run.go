@@ -78,10 +78,12 @@ func (p Program) start(o *Options, messages io.Writer, adjust func(*cell.Options
 		if o.stats {
 			counts = newStatistics(options)
 		}
-		var status int
-		if status, err = cell.Run(*options); err == nil {
-			counts.print(messages)
-			return status
+		if err = o.learn.learning(options, o.target, messages); err == nil {
+			var status int
+			if status, err = cell.Run(*options); err == nil {
+				counts.print(messages)
+				return status
+			}
 		}
 	}
 	p.Report(messages, err)
