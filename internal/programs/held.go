@@ -51,11 +51,13 @@ type HeldError struct {
 
 // Error says what is asked for beyond what.
 func (e *HeldError) Error() string {
-	than := e.Active
-	if than == "" {
-		than = "before"
+	switch {
+	case e.More.IsZero():
+		return fmt.Sprintf("%s is held: it asks for more than the version that was active when it was installed", e.Version)
+	case e.Active == "":
+		return fmt.Sprintf("%s is held: it asks for more than was given before: %s", e.Version, e.More)
 	}
-	return fmt.Sprintf("%s is held: it asks for more than %s: %s", e.Version, than, e.More)
+	return fmt.Sprintf("%s is held: it asks for more than version %s was given: %s", e.Version, e.Active, e.More)
 }
 
 // Asks returns the rights that a manifest asks for.

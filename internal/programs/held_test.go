@@ -98,7 +98,7 @@ func TestUpdateThatAsksForMoreIsHeld(t *testing.T) {
 			if !in.Held {
 				return
 			}
-			want := "tool 2 is held: it asks for more than 1: " + c.more
+			want := "tool 2 is held: it asks for more than version 1 was given: " + c.more
 			if _, err := Rollback(context.Background(), root, "tool", "2", Options{}); err == nil || err.Error() != want {
 				t.Errorf("rollback to it: %v", err)
 			}
