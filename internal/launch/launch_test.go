@@ -16,6 +16,7 @@ import (
 	"nipcells/internal/hier"
 	"nipcells/internal/npk"
 	"nipcells/internal/plan"
+	"nipcells/internal/policy"
 	"nipcells/internal/programs"
 	"nipcells/internal/wall"
 )
@@ -162,5 +163,78 @@ func TestLoad(t *testing.T) {
 	}
 	if p := load(); p.Capped || !p.Pledge.Has(capability.Inet) {
 		t.Errorf("without the policy again: %s", p.Pledge)
+	}
+}
+
+// TestOverrides: what the person decides is in the next plan, and no plan from
+// before is used.
+func TestOverrides(t *testing.T) {
+	root := newRoot(t)
+	install(t, root, "1", []npk.Command{{Name: "run", Exec: "bin/tool"}})
+	change := func(name string, edit func(*capability.Override)) {
+		t.Helper()
+		_, err := policy.Change(context.Background(), root, name, func(o *capability.Override) error { edit(o); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(pledge capability.Pledge, unveil ...capability.Unveil) {
+		t.Helper()
+		p, err := Load(root, "tool")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Pledge != pledge || !slices.Equal(p.Unveil, unveil) || p.Ceiling != capability.AllPledges || p.Capped {
+			t.Errorf("pledge %s of %s, unveil %v", p.Pledge, p.Ceiling, p.Unveil)
+		}
+		if !bytes.Equal(p.Filter, wall.Compile(wall.Host(), pledge, Sight(p)).Bytes()) {
+			t.Error("the filter is not the pledge's")
+		}
+	}
+	asked := capability.Unveil{Path: "/srv/x", Rights: capability.Read | capability.Execute}
+	const pledge = capability.Stdio | capability.Rpath | capability.Inet
+	check(pledge, asked)
+	change("tool", func(o *capability.Override) { o.Take = capability.Inet })
+	check(pledge&^capability.Inet, asked)
+	change(policy.All, func(o *capability.Override) {
+		o.Give, o.Take = capability.Exec|capability.Inet, capability.Rpath
+		o.SetLimit(capability.Unveil{Path: "/srv", Rights: capability.Read})
+	})
+	check(capability.Stdio|capability.Exec, capability.Unveil{Path: "/srv/x", Rights: capability.Read})
+	change("tool", func(o *capability.Override) { *o = capability.Override{} })
+	change(policy.All, func(o *capability.Override) { *o = capability.Override{} })
+	check(pledge, asked)
+}
+
+// TestGivenOfTwoRoots: for a package of another root that root's decisions come
+// first, and both policies cap.
+func TestGivenOfTwoRoots(t *testing.T) {
+	system, own := newRoot(t), newRoot(t)
+	m := &npk.Manifest{Recipe: npk.Recipe{Name: "tool", Pledge: capability.Stdio | capability.Rpath}}
+	for root, words := range map[*hier.Root][]string{system: {"INET", "-RPATH", "EXEC"}, own: {"-INET", "RPATH", "WPATH"}} {
+		_, err := policy.Change(context.Background(), root, "tool", func(o *capability.Override) error { return o.SetPledge(words) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	pledge := func(own, root *hier.Root) capability.Pledge {
+		t.Helper()
+		given, err := Given(own, root, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return given.Pledge
+	}
+	if p := pledge(system, system); p != capability.Stdio|capability.Inet|capability.Exec {
+		t.Errorf("system alone: %s", p)
+	}
+	if p := pledge(own, system); p != capability.Stdio|capability.Rpath|capability.Wpath|capability.Exec {
+		t.Errorf("both: %s", p)
+	}
+	if err := os.WriteFile(system.Policy(), []byte(`pledge "STDIO" "RPATH" "WPATH"`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if p := pledge(own, system); p != capability.Stdio|capability.Rpath|capability.Wpath {
+		t.Errorf("under the system's policy: %s", p)
 	}
 }

@@ -175,12 +175,7 @@ func (c *change) finishRemove() (*Removed, error) {
 		done.Versions = append(done.Versions, e.Name())
 	}
 	if now := current(c.root, c.in.title); len(done.Versions) > 0 && !slices.Contains(left, now) {
-		accepted := slices.DeleteFunc(slices.Clone(left), func(v string) bool { return exists(c.root.Held(c.in.name, v)) })
-		next := ""
-		if len(accepted) > 0 {
-			next = accepted[len(accepted)-1]
-		}
-		if err := c.setCurrent(c.in.title, next); err != nil {
+		if err := c.setCurrent(c.in.title, c.successor(left)); err != nil {
 			return nil, err
 		}
 	}
@@ -202,15 +197,8 @@ func (c *change) finishRemove() (*Removed, error) {
 	if err := os.RemoveAll(c.root.Plans(c.in.name)); err != nil {
 		return nil, fmt.Errorf("remove launch plans: %w", err)
 	}
-	for _, v := range done.Versions {
-		if err := c.unmarkHeld(v); err != nil {
-			return nil, err
-		}
-	}
-	if len(left) == 0 {
-		if err := c.forgetOverrides(done); err != nil {
-			return nil, err
-		}
+	if err := c.forgetDecisions(done, len(left) == 0); err != nil {
+		return nil, err
 	}
 	if c.opt.Leftovers != nil && len(left) == 0 {
 		if err := c.opt.Leftovers(c.in.name); err != nil {
@@ -228,9 +216,30 @@ func (c *change) finishRemove() (*Removed, error) {
 	return done, c.end()
 }
 
-// forgetOverrides removes what the person had decided about a package: should
-// another of its name come, nothing is given to it in advance.
-func (c *change) forgetOverrides(done *Removed) error {
+// successor is the version that becomes active in place of one that is gone: of
+// those left, which are in the order of their installation, the last that is not
+// held; empty if there is none.
+func (c *change) successor(left []string) string {
+	for _, v := range slices.Backward(left) {
+		if !exists(c.root.Held(c.in.name, v)) {
+			return v
+		}
+	}
+	return ""
+}
+
+// forgetDecisions removes the marks of held versions that are gone, and with the
+// last version what the person had decided about the package: should another of
+// its name come, nothing is given to it in advance.
+func (c *change) forgetDecisions(done *Removed, last bool) error {
+	for _, v := range done.Versions {
+		if err := c.unmarkHeld(v); err != nil {
+			return err
+		}
+	}
+	if !last {
+		return nil
+	}
 	c.opt.at("overrides")
 	o, err := policy.Override(c.root, c.in.name)
 	switch {
