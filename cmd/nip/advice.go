@@ -18,6 +18,7 @@ import (
 	"nipcells/internal/ledger"
 	"nipcells/internal/npk"
 	"nipcells/internal/npk/kdl"
+	"nipcells/internal/policy"
 	"nipcells/internal/programs"
 	"nipcells/internal/wall"
 )
@@ -50,7 +51,7 @@ func advice(err error) string {
 	if errors.As(err, &own) {
 		return own.advice()
 	}
-	for _, rule := range []func(error) string{adviceSyntax, adviceCell, adviceSentinel, adviceSystem, adviceUsage} {
+	for _, rule := range []func(error) string{adviceSyntax, adviceHeld, adviceCell, adviceSentinel, adviceSystem, adviceUsage} {
 		if s := rule(err); s != "" {
 			return s
 		}
@@ -90,6 +91,14 @@ func adviceSyntax(err error) string {
 		return `write a path and rights out of r, w, x, c: --unveil "$PWD:rw"`
 	}
 	return "write for example --budget memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity"
+}
+
+// adviceHeld is about an update that asks for more.
+func adviceHeld(err error) string {
+	if h := new(programs.HeldError); errors.As(err, &h) {
+		return "if you agree to that: " + acceptLine(h.Version)
+	}
+	return ""
 }
 
 // adviceCell is about starting a cell.
@@ -170,6 +179,10 @@ func remedies() []remedy {
 		{context.Canceled, "nothing was changed; try again when it suits"},
 		{programs.ErrDamaged, "nip verify shows the damage; remove the package and install it again"},
 		{programs.ErrNotInstalled, "nip list shows what is installed"},
+		{programs.ErrNotHeld, "nip info PACKAGE shows the versions, and which are held"},
+		{programs.ErrOnlyHeld, "accept one first: nip policy accept PACKAGE; or remove all versions: nip remove PACKAGE"},
+		{policy.ErrTooLong, "decide about a directory above them instead"},
+		{policy.ErrNotText, "rename it, or decide about the directory above"},
 		{programs.ErrNoEarlier, "nip info PACKAGE shows the installed versions"},
 		{programs.ErrDepends, "install what is missing first: nip install FILE"},
 		{programs.ErrNeeded, "remove those first"},

@@ -7,7 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nipcells/internal/capability"
+	"nipcells/internal/hier"
 	"nipcells/internal/keys"
+	"nipcells/internal/launch"
 	"nipcells/internal/programs"
 )
 
@@ -28,7 +31,7 @@ func newInfoCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printInfo(p)
+			return a.printInfo(roots[0], p)
 		},
 	}
 	c.Flags().StringVar(&version, "version", "", "`VERSION` other than the active one")
@@ -50,6 +53,10 @@ type infoLine struct {
 	Variant   string         `json:"variant"`
 	Tree      string         `json:"tree"`
 	Signer    string         `json:"signer"`
+	Given     infoRights     `json:"given"`
+	More      []string       `json:"more"` // if it is held: what it asks for beyond the active version
+	HeldNow   []string       `json:"held_versions"`
+	given     capability.Set // as Given says
 	Versions  []string       `json:"versions"`
 	Directory string         `json:"directory"`
 	View      string         `json:"view"`
@@ -61,6 +68,13 @@ type infoCommand struct {
 	Name string   `json:"name"`
 	Exec string   `json:"exec"`
 	Args []string `json:"args"`
+}
+
+// infoRights is what cells are given, under overrides and policies.
+type infoRights struct {
+	Pledge []string     `json:"pledge"`
+	Unveil []infoUnveil `json:"unveil"`
+	Budget string       `json:"budget"`
 }
 
 type infoUnveil struct {
@@ -76,29 +90,76 @@ type infoVariable struct {
 // list returns s, never nil, so that JSON has [] for it.
 func list[T any](s []T) []T { return append([]T{}, s...) }
 
-func newInfoLine(p *programs.Installed) (infoLine, error) {
+func infoUnveils(unveils []capability.Unveil) []infoUnveil {
+	l := []infoUnveil{}
+	for _, u := range unveils {
+		l = append(l, infoUnveil{u.Path, u.Rights.String()})
+	}
+	return l
+}
+
+// newInfoLine is about a package as whoever has the root own would run it.
+func newInfoLine(own *hier.Root, p *programs.Installed) (infoLine, error) {
 	m := &p.Head.Manifest
 	l := infoLine{packageLine: newPackageLine(p), Arch: m.Arch, Source: m.Source, Depends: list(m.Depends), Programs: []infoCommand{},
-		Pledge: list(m.Pledge.Words()), Unveil: []infoUnveil{}, Bus: list(m.Bus), Budget: m.Budget.String(), Env: []infoVariable{},
+		Pledge: list(m.Pledge.Words()), Unveil: infoUnveils(m.Unveil), Bus: list(m.Bus), Budget: m.Budget.String(), Env: []infoVariable{},
 		Variant: m.Variant.String(), Tree: m.Tree.String(), Signer: keys.Key{Public: p.Head.Signer}.String(),
 		Directory: p.Root.Program(p.Title, p.Version), View: p.Root.View(p.Title, p.Version)}
 	l.Native, l.NativeWhy = p.Native()
 	for _, c := range m.Commands {
 		l.Programs = append(l.Programs, infoCommand{c.Name, c.Exec, list(c.Args)})
 	}
-	for _, u := range m.Unveil {
-		l.Unveil = append(l.Unveil, infoUnveil{u.Path, u.Rights.String()})
-	}
 	for _, e := range m.Env {
 		l.Env = append(l.Env, infoVariable{e.Name, e.Value})
 	}
 	versions, err := programs.Versions(p.Root, p.Name)
+	if err != nil {
+		return l, err
+	}
 	l.Versions = list(versions)
-	return l, err
+	given, err := launch.Given(own, p.Root, m)
+	if err != nil {
+		return l, err
+	}
+	l.given = given
+	l.Given = infoRights{list(given.Pledge.Words()), infoUnveils(given.Unveil), given.Budget.String()}
+	return l, l.addHeld(p)
 }
 
-func (a *app) printInfo(p *programs.Installed) error {
-	l, err := newInfoLine(p)
+// addHeld says which versions are held, and if p is, why.
+func (l *infoLine) addHeld(p *programs.Installed) error {
+	held, err := programs.HeldVersions(p.Root, p.Name)
+	if err != nil {
+		return err
+	}
+	l.HeldNow, l.More = list(held), []string{}
+	if !p.Held {
+		return nil
+	}
+	more, err := programs.Beyond(p)
+	l.More = list(more.Lines())
+	return err
+}
+
+// heldRow tells of held versions and what to do about them.
+func heldRow(p *programs.Installed, versions []string) (lines []string) {
+	for _, v := range versions {
+		h, err := programs.Info(p.Root, p.Name, v)
+		if err != nil {
+			continue // removed meanwhile
+		}
+		lines = append(lines, fmt.Sprint(programs.WhyHeld(h)), "  to accept that: "+acceptLine(h))
+	}
+	return lines
+}
+
+// acceptLine is the command that accepts a held version.
+func acceptLine(p *programs.Installed) string {
+	return fmt.Sprintf("nip policy accept %s --version %s", p.Name, p.Version)
+}
+
+func (a *app) printInfo(own *hier.Root, p *programs.Installed) error {
+	l, err := newInfoLine(own, p)
 	if err != nil {
 		return err
 	}
@@ -122,7 +183,7 @@ func (a *app) printInfo(p *programs.Installed) error {
 	return a.printRows([]infoRow{
 		{"name", []string{l.Name}},
 		{"version", []string{l.Version}},
-		{"active", []string{mark(l.Active)}},
+		{"active", []string{l.state()}},
 		{"versions", []string{strings.Join(l.Versions, " ")}},
 		{"summary", []string{l.Summary}},
 		{"architecture", []string{l.Arch}},
@@ -139,6 +200,8 @@ func (a *app) printInfo(p *programs.Installed) error {
 		{"unveil", unveil},
 		{"bus", l.Bus},
 		{"budget", []string{l.Budget}},
+		{"given", rightsLines(l.given)},
+		{"held", heldRow(p, l.HeldNow)},
 		{"environment", env},
 	})
 }

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"nipcells/internal/capability"
 	"nipcells/internal/hier"
 	"nipcells/internal/keys"
+	"nipcells/internal/launch"
 	"nipcells/internal/npk"
 	"nipcells/internal/programs"
 )
@@ -19,6 +22,7 @@ import (
 type installFlags struct {
 	trust       []string
 	keepCurrent bool
+	accept      bool
 }
 
 func newInstallCommand(a *app) *cobra.Command {
@@ -31,6 +35,11 @@ installs it and makes it the active version. It is all or nothing: whenever it i
 interrupted, what was there before stays or the new package is whole. An older version
 stays for nip rollback.
 
+An update that asks for more than the active version was given (a promise, a path, a
+right, a larger budget) is installed beside it and held: it becomes active when you
+accept it, with --accept, on a terminal when you are asked, or later with
+nip policy accept. One that asks for less or the same is never held.
+
 Packages signed with an unknown key are refused; on a terminal you are asked.`,
 		Example: `  nip install python3.npk
   nip install --trust friend.pub tool.npk`,
@@ -40,6 +49,7 @@ Packages signed with an unknown key are refused; on a terminal you are asked.`,
 		},
 	}
 	c.Flags().StringArrayVar(&f.trust, "trust", nil, "accept packages signed with the `KEY` (or the file that holds it) this time; may be repeated")
+	c.Flags().BoolVar(&f.accept, "accept", false, "agree to what an update asks for beyond the active version")
 	c.Flags().BoolVar(&f.keepCurrent, "keep-current", false, "do not make the installed version the active one")
 	return c
 }
@@ -68,6 +78,9 @@ func (a *app) install(c *cobra.Command, files []string, f installFlags) error {
 		}
 		accepted = append(accepted, k)
 	}
+	if f.accept && f.keepCurrent {
+		return &usageError{verb: "install", err: errors.New("--accept makes a version active, --keep-current does not: give one of them")}
+	}
 	root, err := a.createRoot()
 	if err != nil {
 		return err
@@ -75,12 +88,16 @@ func (a *app) install(c *cobra.Command, files []string, f installFlags) error {
 	if err := a.announceWait(root); err != nil {
 		return err
 	}
+	var held error // what is held is installed: the next may build on it
 	for _, file := range files {
-		if err := a.installFile(c, root, file, accepted, f); err != nil {
-			return errors.Join(err, a.seal(root))
+		err := a.installFile(c, root, file, accepted, f)
+		if h := new(programs.HeldError); errors.As(err, &h) {
+			held = errors.Join(held, err)
+		} else if err != nil {
+			return errors.Join(err, held, a.seal(root))
 		}
 	}
-	return a.seal(root)
+	return errors.Join(held, a.seal(root))
 }
 
 func (a *app) installFile(c *cobra.Command, root *hier.Root, path string, accepted []keys.Key, f installFlags) error {
@@ -96,20 +113,49 @@ func (a *app) installFile(c *cobra.Command, root *hier.Root, path string, accept
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	a.printPackage(r.Head())
+	if err := a.printPackage(root, r.Head()); err != nil {
+		return err
+	}
 	p := a.progress()
 	phase := "install " + r.Head().Manifest.Name
 	in, err := programs.Install(c.Context(), root, file, programs.Options{
 		Trust:       func(pub ed25519.PublicKey) error { return a.trust(root, path, pub, accepted) },
 		Progress:    func(done, total int64) { p.update(phase, done, total) },
 		KeepCurrent: f.keepCurrent,
+		Accept:      f.accept,
 		Running:     running(root),
 	})
 	p.done()
 	if err != nil {
 		return err
 	}
-	return a.printInstalled(in)
+	if err := a.printInstalled(in); err != nil || !in.Held {
+		return err
+	}
+	return a.hold(c, root, in, f)
+}
+
+// hold asks about a version that is held, if there is somebody to ask, and
+// reports it where it was to be active.
+func (a *app) hold(c *cobra.Command, root *hier.Root, in *programs.Installed, f installFlags) error {
+	more, err := programs.Beyond(in)
+	if err != nil {
+		return err
+	}
+	if f.keepCurrent {
+		a.say("it asks for more than the active version was given: %s", printable(more.String()))
+		return nil
+	}
+	if a.terminal() {
+		fmt.Fprintf(a.err, "%s asks for more than the active version was given:\n", in)
+		for _, line := range more.Lines() {
+			fmt.Fprintf(a.err, "  %s\n", printable(line))
+		}
+		if a.ask(fmt.Sprintf("Give it that and make %s active?", in)) {
+			return a.accept(c, root, in.Name, in.Version)
+		}
+	}
+	return programs.WhyHeld(in)
 }
 
 // trust decides about the signer of a package.
@@ -134,11 +180,21 @@ func (a *app) trust(root *hier.Root, path string, pub ed25519.PublicKey, accepte
 	return trustKey(root, k)
 }
 
-// printPackage says what a package is and what it asks for.
-func (a *app) printPackage(h *npk.Head) {
+// printPackage says what a package is, what it asks for and, if that is not all
+// the same, what it will be given.
+func (a *app) printPackage(root *hier.Root, h *npk.Head) error {
 	m := &h.Manifest
 	a.say("%s %s (%s, %s), signed with %s", m.Name, m.Version, bytesText(m.Size), count(m.Files, "file"), keys.Key{Public: h.Signer}.ID())
 	a.printRequest(&m.Recipe)
+	given, err := launch.Given(root, root, m)
+	if err != nil {
+		return err
+	}
+	asked := programs.Asks(m).Intersect(capability.Everything())
+	if got := rightsLines(given); !slices.Equal(got, rightsLines(asked)) {
+		a.say("  %-9s %s", "given", printable(strings.Join(got, "; ")))
+	}
+	return nil
 }
 
 // printRequest says what a recipe asks for.

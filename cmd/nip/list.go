@@ -30,6 +30,7 @@ type packageLine struct {
 	Title     string    `json:"title"`
 	Summary   string    `json:"summary"`
 	Active    bool      `json:"active"`
+	Held      bool      `json:"held"`
 	Size      int64     `json:"size"`
 	Files     int       `json:"files"`
 	Commands  []string  `json:"commands"`
@@ -39,7 +40,7 @@ type packageLine struct {
 
 func newPackageLine(p *programs.Installed) packageLine {
 	m := &p.Head.Manifest
-	l := packageLine{Name: p.Name, Version: p.Version, Title: p.Title, Summary: m.Summary, Active: p.Current, Size: m.Size,
+	l := packageLine{Name: p.Name, Version: p.Version, Title: p.Title, Summary: m.Summary, Active: p.Current, Held: p.Held, Size: m.Size,
 		Files: m.Files, Commands: []string{}, Installed: p.At.UTC(), Root: p.Root.Path()}
 	for _, c := range m.Commands {
 		l.Commands = append(l.Commands, c.Name)
@@ -87,7 +88,7 @@ func (a *app) list() error {
 		for _, p := range all {
 			l := newPackageLine(p)
 			lines = append(lines, l)
-			rows = append(rows, []string{l.Name, l.Version, mark(l.Active), bytesText(l.Size),
+			rows = append(rows, []string{l.Name, l.Version, l.state(), bytesText(l.Size),
 				p.At.Local().Format("2006-01-02 15:04"), l.Root, strings.Join(l.Commands, " ")})
 		}
 	}
@@ -99,6 +100,14 @@ func (a *app) list() error {
 		return nil
 	}
 	return errors.Join(writeTable(a.out, []string{"NAME", "VERSION", "ACTIVE", "SIZE", "INSTALLED", "ROOT", "COMMANDS"}, rows), damage)
+}
+
+// state says in a word whether the version is active.
+func (l *packageLine) state() string {
+	if l.Held {
+		return "held"
+	}
+	return mark(l.Active)
 }
 
 func mark(yes bool) string {

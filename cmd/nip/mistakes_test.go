@@ -30,7 +30,7 @@ type mistake struct {
 
 func TestMistakes(t *testing.T) {
 	var list []mistake
-	for _, part := range [][]mistake{commandLineMistakes(), packageMistakes(), installedMistakes(), recipeMistakes(), rootMistakes(), runMistakes()} {
+	for _, part := range [][]mistake{commandLineMistakes(), packageMistakes(), installedMistakes(), recipeMistakes(), rootMistakes(), runMistakes(), policyMistakes()} {
 		list = append(list, part...)
 	}
 	for _, m := range list {

@@ -24,8 +24,8 @@ func newRemoveCommand(a *app) *cobra.Command {
 		Use:   "remove PACKAGE...",
 		Short: "Remove packages",
 		Long: `Remove takes away all versions of a package, or the one named with --version: files,
-view, commands, launch plans and at once the stored data that nothing else uses. The
-application's own data (its HOME) stays unless --purge is given or you say yes on a
+view, commands, launch plans and at once the stored data that nothing else uses. With
+the last version goes what nip policy holds about the package. The application's own data (its HOME) stays unless --purge is given or you say yes on a
 terminal; what was kept is printed.`,
 		Example:           "  nip remove python3\n  nip remove python3 --purge",
 		Args:              args(1, -1, "a PACKAGE"),
@@ -88,6 +88,9 @@ func (a *app) remove(c *cobra.Command, r *hier.Root, name string, f removeFlags)
 		a.say("removed %s %s", name, v)
 	}
 	a.say("freed %s", bytesText(done.Freed.Bytes))
+	if done.Decided != "" {
+		a.say("forgot what was decided about it: %s", printable(done.Decided))
+	}
 	for _, path := range done.Purged {
 		a.say("removed its data, %s", path)
 	}

@@ -12,7 +12,8 @@ func newRollbackCommand(a *app) *cobra.Command {
 		Use:   "rollback PACKAGE",
 		Short: "Make the version before the active one active again",
 		Long: `Rollback goes back to the version that was installed last before the active one, or
-to the one named with --version, in one step. Running cells keep what they run.`,
+to the one named with --version, in one step. Running cells keep what they run. A version
+that is held is passed over: see nip policy accept.`,
 		Example:           "  nip rollback firefox\n  nip rollback firefox --version 120.0",
 		Args:              args(1, 1, "a PACKAGE"),
 		ValidArgsFunction: a.completePackages,

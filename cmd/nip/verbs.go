@@ -15,6 +15,7 @@ func verbs(a *app) []*cobra.Command {
 		newRemoveCommand(a),
 		newGCCommand(a),
 		newVerifyCommand(a),
+		newPolicyCommand(a),
 		newKeyCommand(a),
 		newLedgerCommand(a),
 		newPsCommand(a),

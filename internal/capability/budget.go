@@ -99,26 +99,34 @@ func putCount(dst *int, text, digits string) error {
 // String returns the canonical form, which ParseBudget reads; the empty budget
 // is the empty string.
 func (b Budget) String() string {
-	var items []string
-	if b.Memory > 0 {
-		items = append(items, "memory="+FormatSize(b.Memory))
+	var set []string
+	for _, i := range b.items() {
+		if i.value != "" {
+			set = append(set, i.key+"="+i.value)
+		}
 	}
-	if b.Fibers > 0 {
-		items = append(items, "fibers="+strconv.Itoa(b.Fibers))
+	return strings.Join(set, ",")
+}
+
+// budgetItem is an item as text; value is empty where there is no limit.
+type budgetItem struct{ key, value string }
+
+func (b Budget) items() [6]budgetItem {
+	text := func(n int64, write func(int64) string) string {
+		if n <= 0 {
+			return ""
+		}
+		return write(n)
 	}
-	if b.CPU > 0 {
-		items = append(items, "cpu="+strconv.Itoa(b.CPU)+"%")
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	return [6]budgetItem{
+		{"memory", text(b.Memory, FormatSize)},
+		{"fibers", text(int64(b.Fibers), number)},
+		{"cpu", text(int64(b.CPU), func(n int64) string { return number(n) + "%" })},
+		{"disk", text(b.Disk, FormatSize)},
+		{"io", text(b.IO, func(n int64) string { return FormatSize(n) + "/s" })},
+		{"spectrum", b.Spectrum},
 	}
-	if b.Disk > 0 {
-		items = append(items, "disk="+FormatSize(b.Disk))
-	}
-	if b.IO > 0 {
-		items = append(items, "io="+FormatSize(b.IO)+"/s")
-	}
-	if b.Spectrum != "" {
-		items = append(items, "spectrum="+b.Spectrum)
-	}
-	return strings.Join(items, ",")
 }
 
 // Intersect returns the tighter of both budgets, item by item. A spectrum that

@@ -94,6 +94,21 @@ func (r *Root) Ledger() string { return r.Join("Nexus/ledger") }
 // Policy is the host's policy file; it need not exist.
 func (r *Root) Policy() string { return r.Join("Nexus/policy.kdl") }
 
+// Overrides is what the person has decided about the rights of a package, or of
+// all packages if name is empty; it need not exist.
+func (r *Root) Overrides(name string) string {
+	if name == "" {
+		return r.Join("Nexus/overrides.kdl")
+	}
+	return r.Join("Nexus/overrides/" + part(name) + ".kdl")
+}
+
+// Held is there if a version of a package asks for more than the active one was
+// given and nobody has accepted that: Nexus/held/<name>/<version>.
+func (r *Root) Held(name, version string) string {
+	return r.Join("Nexus/held/" + part(name) + "/" + part(version))
+}
+
 // Plans holds the launch plans of one package: Nexus/plans/<name>.
 func (r *Root) Plans(name string) string { return r.Join("Nexus/plans/" + part(name)) }
 

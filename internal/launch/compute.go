@@ -15,23 +15,60 @@ import (
 	"nipcells/internal/hier"
 	"nipcells/internal/npk"
 	"nipcells/internal/plan"
+	"nipcells/internal/policy"
 	"nipcells/internal/programs"
 	"nipcells/internal/view/native"
 	"nipcells/internal/wall"
 )
 
-// grant fills in what the manifest asks, capped by the policies.
-func grant(p *plan.Plan, m *npk.Manifest, policies []string) error {
-	asked := capability.Set{Pledge: m.Pledge, Unveil: m.Unveil, Budget: m.Budget}
-	limit := capability.Everything()
-	for _, path := range policies {
-		l, err := ReadPolicy(path)
+// roots are those whose policies and overrides bear on a package of root for
+// whoever has the root own: the package's first, so that a person has the last
+// word on what is not capped.
+func roots(own, root *hier.Root) []*hier.Root {
+	if root.Path() == own.Path() {
+		return []*hier.Root{own}
+	}
+	return []*hier.Root{root, own}
+}
+
+// decisions are the files that Given reads.
+func decisions(name string, own, root *hier.Root) []string {
+	list := policy.Files(name, roots(own, root)...)
+	for _, r := range roots(own, root) {
+		list = append(list, r.Policy())
+	}
+	return list
+}
+
+// Given returns what cells of a package in root are given for whoever has the
+// root own: what the manifest asks, with the overrides, under the hosts' policies.
+func Given(own, root *hier.Root, m *npk.Manifest) (capability.Set, error) {
+	given, _, err := given(own, root, m)
+	return given, err
+}
+
+func given(own, root *hier.Root, m *npk.Manifest) (given, limit capability.Set, err error) {
+	limit = capability.Everything()
+	for _, r := range roots(own, root) {
+		l, err := policy.Read(r.Policy())
 		if err != nil {
-			return err
+			return given, limit, err
 		}
 		limit = limit.Intersect(l)
 	}
-	given := capability.Effective(asked, capability.Changes{}, limit)
+	layers, err := policy.Layers(m.Name, roots(own, root)...)
+	if err != nil {
+		return given, limit, err
+	}
+	return capability.Given(programs.Asks(m), layers, limit), limit, nil
+}
+
+// grant fills in what is given.
+func grant(p *plan.Plan, m *npk.Manifest, own, root *hier.Root) error {
+	given, limit, err := given(own, root, m)
+	if err != nil {
+		return err
+	}
 	p.Pledge, p.Unveil, p.Budget = given.Pledge, given.Unveil, given.Budget
 	p.Ceiling, p.Caps = limit.Pledge, limit.Unveil
 	p.Capped = !capability.RightsAt(limit.Unveil, "/").Has(capability.AllRights)

@@ -91,17 +91,14 @@ func Compute(own *hier.Root, name string) (*plan.Plan, error) {
 		Kernel: plan.Kernel(), Package: m.Name, Version: m.Version, Title: title, Root: root.Path(), View: view,
 		Prefix: view + "/Programs/" + title + "/" + m.Version, Data: own.AppData(m.Name), Default: -1,
 	}
-	policies := []string{own.Policy()}
-	if root.Path() != own.Path() {
-		policies = append(policies, root.Policy())
-	}
-	for _, path := range append([]string{root.Record(m.Name, m.Version), root.Current(title), view, self()}, policies...) {
+	from := append([]string{root.Record(m.Name, m.Version), root.Current(title), view, self()}, decisions(m.Name, own, root)...)
+	for _, path := range from {
 		p.Stamps = append(p.Stamps, plan.Look(path))
 	}
 	if root.Path() != own.Path() { // a package of that name in the own root comes first
 		p.Stamps = append(p.Stamps, plan.Look(filepath.Join(own.Records(), m.Name)))
 	}
-	if err := grant(p, m, policies); err != nil {
+	if err := grant(p, m, own, root); err != nil {
 		return nil, err
 	}
 	held, err := programs.Held(installed)

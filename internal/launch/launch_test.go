@@ -16,51 +16,10 @@ import (
 	"nipcells/internal/hier"
 	"nipcells/internal/npk"
 	"nipcells/internal/plan"
+	"nipcells/internal/policy"
 	"nipcells/internal/programs"
 	"nipcells/internal/wall"
 )
-
-// TestParsePolicy says what policies mean, and where those are wrong that mean
-// nothing.
-func TestParsePolicy(t *testing.T) {
-	full := capability.Everything()
-	for _, tt := range []struct {
-		src, err string
-		want     capability.Set
-	}{
-		{src: "", want: full},
-		{src: "// nothing\n", want: full},
-		{src: `pledge "STDIO" "RPATH"`, want: capability.Set{Pledge: capability.Stdio | capability.Rpath, Unveil: full.Unveil}},
-		{src: `unveil "/srv" "r"` + "\n" + `unveil "/srv/x" "rw"`, want: capability.Set{Pledge: full.Pledge, Unveil: []capability.Unveil{
-			{Path: "/srv", Rights: capability.Read}, {Path: "/srv/x", Rights: capability.Read | capability.Write | capability.Create}}}},
-		{src: `budget memory="4G" fibers=512`, want: capability.Set{Pledge: full.Pledge, Unveil: full.Unveil, Budget: capability.Budget{Memory: 4 << 30, Fibers: 512}}},
-		{src: `pledge "STDOI"`, err: "policy.kdl:1:1: "},
-		{src: "\n" + `  pledges "STDIO"`, err: "policy.kdl:2:3: unknown node pledges"},
-		{src: `pledge "STDIO"` + "\n" + `pledge "INET"`, err: "policy.kdl:2:1: second pledge"},
-		{src: `pledge "STDIO" { x }`, err: "policy.kdl:1:1: pledge takes no block"},
-		{src: `pledge "STDIO" a="b"`, err: "policy.kdl:1:1: pledge has no properties"},
-		{src: `unveil "srv" "r"`, err: "not an absolute, clean path"},
-		{src: `unveil "/srv/../etc" "r"`, err: "not an absolute, clean path"},
-		{src: `unveil "/srv/" "r"`, err: "not an absolute, clean path"},
-		{src: `unveil "/srv" "q"`, err: "policy.kdl:1:1: "},
-		{src: `unveil "/srv"`, err: "unveil takes a path and rights"},
-		{src: `budget "4G"`, err: "budget takes properties only"},
-		{src: `budget colour="red"`, err: "policy.kdl:1:1: "},
-		{src: `pledge "STDIO`, err: "policy.kdl:1:"},
-	} {
-		got, err := ParsePolicy("policy.kdl", []byte(tt.src))
-		switch {
-		case tt.err != "":
-			if err == nil || !strings.Contains(err.Error(), tt.err) {
-				t.Errorf("%s: %v, want %s", tt.src, err, tt.err)
-			}
-		case err != nil:
-			t.Errorf("%s: %v", tt.src, err)
-		case got.Pledge != tt.want.Pledge || !slices.Equal(got.Unveil, tt.want.Unveil) || got.Budget != tt.want.Budget:
-			t.Errorf("%s: %+v, want %+v", tt.src, got, tt.want)
-		}
-	}
-}
 
 // install packs and installs a small package of scripts.
 func install(t *testing.T, root *hier.Root, version string, commands []npk.Command) {
@@ -204,5 +163,78 @@ func TestLoad(t *testing.T) {
 	}
 	if p := load(); p.Capped || !p.Pledge.Has(capability.Inet) {
 		t.Errorf("without the policy again: %s", p.Pledge)
+	}
+}
+
+// TestOverrides: what the person decides is in the next plan, and no plan from
+// before is used.
+func TestOverrides(t *testing.T) {
+	root := newRoot(t)
+	install(t, root, "1", []npk.Command{{Name: "run", Exec: "bin/tool"}})
+	change := func(name string, edit func(*capability.Override)) {
+		t.Helper()
+		_, err := policy.Change(context.Background(), root, name, func(o *capability.Override) error { edit(o); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(pledge capability.Pledge, unveil ...capability.Unveil) {
+		t.Helper()
+		p, err := Load(root, "tool")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Pledge != pledge || !slices.Equal(p.Unveil, unveil) || p.Ceiling != capability.AllPledges || p.Capped {
+			t.Errorf("pledge %s of %s, unveil %v", p.Pledge, p.Ceiling, p.Unveil)
+		}
+		if !bytes.Equal(p.Filter, wall.Compile(wall.Host(), pledge, Sight(p)).Bytes()) {
+			t.Error("the filter is not the pledge's")
+		}
+	}
+	asked := capability.Unveil{Path: "/srv/x", Rights: capability.Read | capability.Execute}
+	const pledge = capability.Stdio | capability.Rpath | capability.Inet
+	check(pledge, asked)
+	change("tool", func(o *capability.Override) { o.Take = capability.Inet })
+	check(pledge&^capability.Inet, asked)
+	change(policy.All, func(o *capability.Override) {
+		o.Give, o.Take = capability.Exec|capability.Inet, capability.Rpath
+		o.SetLimit(capability.Unveil{Path: "/srv", Rights: capability.Read})
+	})
+	check(capability.Stdio|capability.Exec, capability.Unveil{Path: "/srv/x", Rights: capability.Read})
+	change("tool", func(o *capability.Override) { *o = capability.Override{} })
+	change(policy.All, func(o *capability.Override) { *o = capability.Override{} })
+	check(pledge, asked)
+}
+
+// TestGivenOfTwoRoots: for a package of another root that root's decisions come
+// first, and both policies cap.
+func TestGivenOfTwoRoots(t *testing.T) {
+	system, own := newRoot(t), newRoot(t)
+	m := &npk.Manifest{Recipe: npk.Recipe{Name: "tool", Pledge: capability.Stdio | capability.Rpath}}
+	for root, words := range map[*hier.Root][]string{system: {"INET", "-RPATH", "EXEC"}, own: {"-INET", "RPATH", "WPATH"}} {
+		_, err := policy.Change(context.Background(), root, "tool", func(o *capability.Override) error { return o.SetPledge(words) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	pledge := func(own, root *hier.Root) capability.Pledge {
+		t.Helper()
+		given, err := Given(own, root, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return given.Pledge
+	}
+	if p := pledge(system, system); p != capability.Stdio|capability.Inet|capability.Exec {
+		t.Errorf("system alone: %s", p)
+	}
+	if p := pledge(own, system); p != capability.Stdio|capability.Rpath|capability.Wpath|capability.Exec {
+		t.Errorf("both: %s", p)
+	}
+	if err := os.WriteFile(system.Policy(), []byte(`pledge "STDIO" "RPATH" "WPATH"`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if p := pledge(own, system); p != capability.Stdio|capability.Rpath|capability.Wpath {
+		t.Errorf("under the system's policy: %s", p)
 	}
 }

@@ -24,8 +24,8 @@ func Activate(ctx context.Context, root *hier.Root, name, version string, opt Op
 }
 
 // Rollback makes the version of a package active that was installed last before
-// the active one; version, if not empty, names another. Without an earlier one
-// the error wraps ErrNoEarlier.
+// the active one and is not held; version, if not empty, names another. Without
+// an earlier one the error wraps ErrNoEarlier; a held one is a *HeldError.
 func Rollback(ctx context.Context, root *hier.Root, name, version string, opt Options) (*Installed, error) {
 	l, err := lock(ctx, root)
 	if err != nil {
@@ -49,17 +49,21 @@ func earlier(root *hier.Root, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	i := slices.Index(versions, now.Version)
-	if i < 1 {
-		return "", fmt.Errorf("roll back %s: %w", now, ErrNoEarlier)
+	for i := slices.Index(versions, now.Version) - 1; i >= 0; i-- {
+		if !exists(root.Held(name, versions[i])) {
+			return versions[i], nil
+		}
 	}
-	return versions[i-1], nil
+	return "", fmt.Errorf("roll back %s: %w", now, ErrNoEarlier)
 }
 
 func activate(root *hier.Root, name, version string, rollback bool, opt *Options) (*Installed, error) {
 	p, err := read(root, name, version)
 	if err != nil || p.Current {
 		return p, err
+	}
+	if p.Held && !opt.Accept {
+		return nil, WhyHeld(p)
 	}
 	c, err := begin(root, intent{op: opActivate, name: name, title: p.Title, version: version, rollback: rollback}, opt)
 	if err != nil {
@@ -73,6 +77,9 @@ func activate(root *hier.Root, name, version string, rollback bool, opt *Options
 
 // finishActivate does all of an activation. It may be repeated.
 func (c *change) finishActivate() error {
+	if err := c.accept(); err != nil {
+		return err
+	}
 	if err := c.setCurrent(c.in.title, c.in.version); err != nil {
 		return err
 	}

@@ -75,6 +75,7 @@ type change struct {
 	dir  string // absolute
 	rel  string // below the root
 
+	hold  bool         // install: it asks for more than the active version was given
 	known []*Installed // read before; Current may be out of date
 	freed store.Freed  // blobs that went with it
 }

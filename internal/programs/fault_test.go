@@ -67,6 +67,15 @@ func dieAtStep(what, path, step string) {
 		if !errors.Is(err, syscall.EFBIG) {
 			check(fmt.Errorf("a full disk gives %v", err))
 		}
+	case "accept-install":
+		opt.Accept = true
+		f, err := os.Open(file)
+		check(err)
+		_, err = Install(ctx, root, f, opt)
+		check(err)
+	case "accept":
+		_, err = Accept(ctx, root, "tool", "", opt)
+		check(err)
 	case "rollback":
 		_, err = Rollback(ctx, root, "tool", "", opt)
 		check(err)
@@ -102,7 +111,7 @@ func state(t *testing.T, root *hier.Root) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	active := ""
+	active, held := "", ""
 	for _, v := range versions {
 		p, err := Info(root, "tool", v)
 		if err != nil {
@@ -111,13 +120,16 @@ func state(t *testing.T, root *hier.Root) string {
 		if p.Current {
 			active = v
 		}
+		if p.Held {
+			held += " held " + v
+		}
 		for _, dir := range []string{root.Program("Tool", v), root.View("Tool", v)} {
 			if b, err := os.ReadFile(dir + "/share/v"); err != nil || string(b) != v {
 				t.Errorf("%s/share/v of an installed version: %q, %v", dir, b, err)
 			}
 		}
 	}
-	return fmt.Sprintf("%v active %s", versions, active)
+	return fmt.Sprintf("%v active %s%s", versions, active, held)
 }
 
 func packFile(t *testing.T, p pkg) string {
@@ -131,6 +143,7 @@ func packFile(t *testing.T, p pkg) string {
 
 func TestKilledAtEveryStep(t *testing.T) {
 	one, two := packFile(t, tool("1.0")), packFile(t, tool("2.0"))
+	greedy := packFile(t, greedyTool("3.0"))
 	prepare := func(files ...string) func(*testing.T, *hier.Root) {
 		return func(t *testing.T, root *hier.Root) {
 			for _, name := range files {
@@ -157,6 +170,11 @@ func TestKilledAtEveryStep(t *testing.T) {
 		{"first install", "install:" + one, prepare(), []string{"[] active ", "[1.0] active ", "[1.0] active 1.0"}, 15},
 		{"update", "install:" + two, prepare(one), []string{"[1.0] active 1.0", "[1.0 2.0] active 1.0", "[1.0 2.0] active 2.0"}, 15},
 		{"rollback", "rollback", prepare(one, two), []string{"[1.0 2.0] active 2.0", "[1.0 2.0] active 1.0"}, 4},
+		{"held", "install:" + greedy, prepare(one), []string{"[1.0] active 1.0", "[1.0 3.0] active 1.0 held 3.0"}, 15},
+		{"accept", "accept", prepare(one, greedy), []string{"[1.0 3.0] active 1.0 held 3.0", "[1.0 3.0] active 1.0", "[1.0 3.0] active 3.0"}, 5},
+		{"accept at once", "accept-install:" + greedy, prepare(one),
+			[]string{"[1.0] active 1.0", "[1.0 3.0] active 1.0 held 3.0", "[1.0 3.0] active 1.0", "[1.0 3.0] active 3.0"}, 15},
+		{"remove held", "remove:3.0", prepare(one, greedy), []string{"[1.0 3.0] active 1.0 held 3.0", "[1.0] active 1.0"}, 8},
 		{"remove one", "remove:2.0", prepare(one, two), []string{"[1.0 2.0] active 2.0", "[1.0] active ", "[1.0] active 1.0"}, 8},
 		{"remove all", "remove:", prepare(one, two), []string{"[1.0 2.0] active 2.0", "[] active "}, 8},
 	} {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"nipcells/internal/capability"
 	"nipcells/internal/elfimage"
 	"nipcells/internal/hier"
 	"nipcells/internal/npk"
@@ -26,6 +27,8 @@ type pkg struct {
 	depends              []string
 	commands             []npk.Command
 	arch                 string
+	asks                 capability.Set
+	bus                  []string
 	files                map[string]string
 }
 
@@ -58,7 +61,8 @@ func (p pkg) pack(t testing.TB) []byte {
 			t.Fatal(err)
 		}
 	}
-	r := &npk.Recipe{Name: p.name, Version: p.version, Title: p.title, Depends: p.depends, Commands: p.commands, Arch: p.arch, Summary: "test", Source: "dir:" + p.name}
+	r := &npk.Recipe{Name: p.name, Version: p.version, Title: p.title, Depends: p.depends, Commands: p.commands, Arch: p.arch, Summary: "test", Source: "dir:" + p.name,
+		Pledge: p.asks.Pledge, Unveil: p.asks.Unveil, Budget: p.asks.Budget, Bus: p.bus}
 	if r.Arch == "" {
 		r.Arch = "all"
 	}

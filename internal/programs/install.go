@@ -18,7 +18,8 @@ import (
 	"nipcells/internal/view"
 )
 
-// Install installs the package that r yields and makes it the active version.
+// Install installs the package that r yields and makes it the active version,
+// unless it asks for more than the version that is active was given (Held).
 // Nothing below the root changes before the whole of r was read and checked, or
 // if any of it is wrong. If exactly this package is installed already, it only
 // becomes active.
@@ -60,12 +61,17 @@ func Install(ctx context.Context, root *hier.Root, r io.Reader, opt Options) (*I
 	if err := u.checkSpace(); err != nil {
 		return nil, fmt.Errorf("install %s %s: %w", m.Name, m.Version, err)
 	}
+	more, err := beyondActive(root, m, all)
+	if err != nil {
+		return nil, fmt.Errorf("install %s %s: %w", m.Name, m.Version, err)
+	}
+	wanted := !opt.KeepCurrent || find(all, m.Name, "") == nil
 	c, err := begin(root, intent{op: opInstall, name: m.Name, title: m.Title, version: m.Version,
-		activate: !opt.KeepCurrent || find(all, m.Name, "") == nil}, &opt)
+		activate: wanted && (more.IsZero() || opt.Accept)}, &opt)
 	if err != nil {
 		return nil, err
 	}
-	c.known = all
+	c.known, c.hold = all, !more.IsZero()
 	committed, err := c.install(ctx, in, u, v)
 	if err != nil {
 		if !committed {
@@ -83,6 +89,13 @@ func again(root *hier.Root, old *Installed, head *npk.Head, opt *Options) (*Inst
 	}
 	if opt.KeepCurrent {
 		return old, nil
+	}
+	if old.Held && !opt.Accept { // what is active, or given, may have changed since
+		more, err := Beyond(old)
+		if err != nil || !more.IsZero() {
+			return old, err
+		}
+		opt.Accept = true
 	}
 	return activate(root, old.Name, old.Version, false, opt)
 }
@@ -192,6 +205,12 @@ func (c *change) place(u *unpacker) error {
 	if err := c.root.Make("Nexus/packages/" + c.in.name); err != nil {
 		return err
 	}
+	// Also where it is accepted: taking the mark away is what the ledger tells of.
+	if c.hold {
+		if err := c.markHeld(); err != nil {
+			return err
+		}
+	}
 	// 6. The names to the disk, before the record says that they exist.
 	c.opt.at("sync names")
 	return c.syncAll()
@@ -217,6 +236,9 @@ func (c *change) writeRecord(head *npk.Head, u *unpacker) error {
 // repeated; a repetition may log a second time.
 func (c *change) finishInstall() error {
 	if c.in.activate {
+		if err := c.accept(); err != nil {
+			return err
+		}
 		if err := c.setCurrent(c.in.title, c.in.version); err != nil {
 			return err
 		}
@@ -231,7 +253,7 @@ func (c *change) finishInstall() error {
 	m := &p.Head.Manifest
 	err = c.log("install", ledger.Text("package", p.Name), ledger.Text("version", p.Version),
 		ledger.Text("variant", m.Variant.String()), ledger.Text("tree", m.Tree.String()),
-		ledger.Text("signer", hex.EncodeToString(p.Head.Signer)), ledger.Number("active", number(p.Current)))
+		ledger.Text("signer", hex.EncodeToString(p.Head.Signer)), ledger.Number("active", number(p.Current)), ledger.Number("held", number(p.Held)))
 	if err != nil {
 		return err
 	}
@@ -253,6 +275,9 @@ func (c *change) undoInstall() error {
 		return err
 	}
 	if err := c.removeBlobs(c.in.name, c.in.version, c.path("index")); err != nil {
+		return err
+	}
+	if err := c.unmarkHeld(c.in.version); err != nil {
 		return err
 	}
 	os.Remove(c.root.Join("Nexus/packages/" + c.in.name)) // fails, rightly, if other versions are there

@@ -38,6 +38,8 @@ var (
 	ErrArch         = errors.New("made for another architecture")
 	ErrNoEarlier    = errors.New("no earlier version")
 	ErrDamaged      = errors.New("installation is damaged")
+	ErrNotHeld      = errors.New("no version is held")
+	ErrOnlyHeld     = errors.New("only versions that nobody has accepted would be left")
 )
 
 // Options says how a change is made. Its zero value trusts nobody.
@@ -51,6 +53,9 @@ type Options struct {
 	// KeepCurrent installs a version beside the active one without making it
 	// the active one. A first version is always active.
 	KeepCurrent bool
+	// Accept makes a version active that asks for more than the active one was
+	// given. Without it such a version is held: installed beside the active one.
+	Accept bool
 	// Running, if not nil, returns the fiber-ids of the cells that run a version
 	// of a package.
 	Running func(name, version string) ([]string, error)
@@ -73,6 +78,7 @@ func (o *Options) at(step string) {
 type Installed struct {
 	Name, Version, Title string
 	Current              bool      // this version is the active one
+	Held                 bool      // it asks for more than the active one was given, which nobody has accepted
 	At                   time.Time // when it was installed
 	Head                 *npk.Head
 	Root                 *hier.Root
@@ -153,8 +159,14 @@ func read(root *hier.Root, name, version string) (*Installed, error) {
 	if p.Name != name || p.Version != version {
 		return nil, fmt.Errorf("record of %s %s is that of %s: %w", name, version, p, ErrDamaged)
 	}
-	p.Current = current(root, p.Title) == version
+	p.look()
 	return p, nil
+}
+
+// look finds out what is not in the record.
+func (p *Installed) look() {
+	p.Current = current(p.Root, p.Title) == p.Version
+	p.Held = !p.Current && exists(p.Root.Held(p.Name, p.Version))
 }
 
 // readKnown is read, without parsing if known is there.
@@ -163,7 +175,7 @@ func readKnown(root *hier.Root, name, version string, known *Installed) (*Instal
 		return read(root, name, version)
 	}
 	p := *known
-	p.Current = current(root, p.Title) == version
+	p.look()
 	return &p, nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"nipcells/internal/hier"
 	"nipcells/internal/ledger"
+	"nipcells/internal/policy"
 	"nipcells/internal/store"
 )
 
@@ -27,15 +28,18 @@ type Removed struct {
 	Versions []string    // that are gone, sorted
 	Freed    store.Freed // blobs that nothing else used
 	Kept     []string    // paths that are still there because they are the person's
+	Decided  string      // what the person had decided about the package's rights, which is gone too
 	Purged   []string    // paths of data that is gone
 }
 
 // Remove removes a version of a package, or all: record, files, view,
 // launchers, launch plans, and at once the blobs that nothing else uses. A
-// version that was active gives way to the one installed last. The
-// application's data stays unless Purge is set and no version is left.
+// version that was active gives way to the one installed last that is not held.
+// With the last version goes what the person had decided about the package's
+// rights. The application's data stays unless Purge is set and no version is left.
 //
-// Errors wrap ErrNotInstalled, ErrNeeded or ErrRunning, or are the system's.
+// Errors wrap ErrNotInstalled, ErrNeeded, ErrRunning or ErrOnlyHeld, or are the
+// system's.
 func Remove(ctx context.Context, root *hier.Root, name string, opt RemoveOptions) (*Removed, error) {
 	l, err := lock(ctx, root)
 	if err != nil {
@@ -57,6 +61,9 @@ func Remove(ctx context.Context, root *hier.Root, name string, opt RemoveOptions
 	}
 	if len(gone) == 0 {
 		return removeNothing(root, name, opt, len(left) > 0)
+	}
+	if len(left) > 0 && !slices.ContainsFunc(left, func(p *Installed) bool { return !p.Held }) {
+		return nil, fmt.Errorf("remove %s: %w: %s", named(gone), ErrOnlyHeld, named(left))
 	}
 	if !opt.Force {
 		if err := removable(gone, left, all, &opt.Options); err != nil {
@@ -168,11 +175,7 @@ func (c *change) finishRemove() (*Removed, error) {
 		done.Versions = append(done.Versions, e.Name())
 	}
 	if now := current(c.root, c.in.title); len(done.Versions) > 0 && !slices.Contains(left, now) {
-		next := ""
-		if len(left) > 0 {
-			next = left[len(left)-1]
-		}
-		if err := c.setCurrent(c.in.title, next); err != nil {
+		if err := c.setCurrent(c.in.title, c.successor(left)); err != nil {
 			return nil, err
 		}
 	}
@@ -194,6 +197,9 @@ func (c *change) finishRemove() (*Removed, error) {
 	if err := os.RemoveAll(c.root.Plans(c.in.name)); err != nil {
 		return nil, fmt.Errorf("remove launch plans: %w", err)
 	}
+	if err := c.forgetDecisions(done, len(left) == 0); err != nil {
+		return nil, err
+	}
 	if c.opt.Leftovers != nil && len(left) == 0 {
 		if err := c.opt.Leftovers(c.in.name); err != nil {
 			return nil, fmt.Errorf("remove what cells left: %w", err)
@@ -208,6 +214,41 @@ func (c *change) finishRemove() (*Removed, error) {
 		}
 	}
 	return done, c.end()
+}
+
+// successor is the version that becomes active in place of one that is gone: of
+// those left, which are in the order of their installation, the last that is not
+// held; empty if there is none.
+func (c *change) successor(left []string) string {
+	for _, v := range slices.Backward(left) {
+		if !exists(c.root.Held(c.in.name, v)) {
+			return v
+		}
+	}
+	return ""
+}
+
+// forgetDecisions removes the marks of held versions that are gone, and with the
+// last version what the person had decided about the package: should another of
+// its name come, nothing is given to it in advance.
+func (c *change) forgetDecisions(done *Removed, last bool) error {
+	for _, v := range done.Versions {
+		if err := c.unmarkHeld(v); err != nil {
+			return err
+		}
+	}
+	if !last {
+		return nil
+	}
+	c.opt.at("overrides")
+	o, err := policy.Override(c.root, c.in.name)
+	switch {
+	case err != nil:
+		done.Decided = "what could not be read"
+	case !o.IsZero():
+		done.Decided = o.String()
+	}
+	return policy.Forget(c.root, c.in.name)
 }
 
 // removeData removes the application's data or notes that it is kept.
