@@ -52,7 +52,7 @@ func TestTemplate(t *testing.T) {
 		}
 		values := map[string][]uint64{}
 		for _, c := range a.calls {
-			values[c.name] = append(edges(c.name), HeldOption, 0x10, 0x20, 0x40, 0x80, passWord, uint64(passWord)|(passWord+1)<<32, zone.Addr, zone.HowSize, unix.O_PATH, unix.O_WRONLY|unix.O_CREAT, unix.O_TRUNC)
+			values[c.name] = append(edges(c.name), HeldOption, 0x10, 0x20, 0x40, 0x80, passWord, uint64(passWord)<<32, uint64(passWord+1)<<32, zone.Addr, zone.HowSize, unix.O_PATH, unix.O_WRONLY|unix.O_CREAT, unix.O_TRUNC)
 		}
 		for _, pledge := range allPledges() {
 			for _, extra := range []capability.Pledge{0, ByZone, ByZone | ByPass} {
@@ -127,10 +127,10 @@ func TestRatchetVerdicts(t *testing.T) {
 		{io, "clone", [6]uint64{unix.CLONE_THREAD}, Allow},
 		{io, "clone3", [6]uint64{}, Errno(enosys)},
 		{io | capability.Proc, "execve", [6]uint64{}, KillProcess},
-		{io, "execveat", [6]uint64{5: passWord | (passWord+1)<<32}, KillProcess},
-		{io | ByPass, "execveat", [6]uint64{5: passWord | (passWord+1)<<32}, Allow},
-		{io | ByPass, "execveat", [6]uint64{5: passWord}, KillProcess},
-		{io | ByPass, "execve", [6]uint64{5: passWord | (passWord+1)<<32}, KillProcess},
+		{io, "execveat", [6]uint64{0: passWord << 32, 4: (passWord + 1) << 32}, KillProcess},
+		{io | ByPass, "execveat", [6]uint64{0: passWord << 32, 4: (passWord + 1) << 32}, Allow},
+		{io | ByPass, "execveat", [6]uint64{0: passWord << 32}, KillProcess},
+		{io | ByPass, "execve", [6]uint64{0: passWord << 32, 4: (passWord + 1) << 32}, KillProcess},
 		{io, "openat2", [6]uint64{2: zone.Addr, 3: zone.HowSize}, Errno(enosys)},
 		{io | ByZone, "openat2", [6]uint64{2: zone.Addr, 3: zone.HowSize}, Allow}, // a path descriptor
 		{io, "ptrace", [6]uint64{}, Refuse},
