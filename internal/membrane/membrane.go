@@ -72,6 +72,8 @@ type Membrane struct {
 	names    *names // nil: not needed yet, or the cell sees the host's names
 	early    *early // what is known of them before that
 	cwds     cwds
+	domains  domains
+	current  *domain // of the caller that is answered; nil: the cell's rules
 }
 
 // handler answers one call. It returns the call's result, or a nonzero errno,
@@ -120,7 +122,7 @@ func (m *Membrane) Serve() {
 	blockSignals()
 	m.opener.near = true
 	defer unix.Close(m.listener)
-	defer m.closeNames()
+	defer m.closeAll()
 	if m.pending != nil {
 		m.answer(m.pending)
 	}
@@ -155,6 +157,12 @@ func (m *Membrane) answer(n *notification) {
 		return
 	}
 	if m.counted(n) || m.tellExe(n) {
+		return
+	}
+	var errno unix.Errno
+	m.current = nil
+	if m.current, errno = m.domainOf(int(n.pid)); errno != 0 {
+		m.reply(n, 0, errno)
 		return
 	}
 	value, errno := h(m, n)
@@ -202,7 +210,11 @@ func (m *Membrane) name() (err error) {
 	return nil
 }
 
-func (m *Membrane) closeNames() {
+func (m *Membrane) closeAll() {
+	for _, d := range m.domains.table {
+		d.opener.stop()
+		unix.Close(d.ruleset)
+	}
 	if m.names != nil {
 		m.names.root.close()
 	}

@@ -124,9 +124,6 @@ func (m *Membrane) walk(p *way) *walk {
 	return &walk{names: m.names, todo: p.all, slash: p.slash}
 }
 
-// act does f on the opener's thread.
-func (m *Membrane) act(f func() unix.Errno) unix.Errno { return m.opener.do(m.config.Confine, f) }
-
 // object is what a path leads to.
 type object struct {
 	fd   int    // path descriptor, the receiver's to close

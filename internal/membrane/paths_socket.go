@@ -62,13 +62,15 @@ func connect(m *Membrane, n *notification) (int64, unix.Errno) {
 		return 0, unix.EAGAIN
 	}
 	call := *n
+	confine, release := m.confinement()
 	go func() {
 		defer m.waiting.Add(-1)
+		defer release()
 		defer unix.Close(fd)
 		done := make(chan struct{})
 		go m.whenGone(&call, done, func() { _ = unix.Shutdown(fd, unix.SHUT_RDWR) })
 		waiter := opener{alone: true}
-		errno := waiter.do(m.config.Confine, func() unix.Errno { return socketAddress(unix.SYS_CONNECT, fd, address) })
+		errno := waiter.do(confine, func() unix.Errno { return socketAddress(unix.SYS_CONNECT, fd, address) })
 		close(done)
 		waiter.stop()
 		m.reply(&call, 0, errno)

@@ -107,6 +107,11 @@ func AddRule(ruleset, fd int, access uint64) error {
 	return landlockRule(ruleset, unix.LANDLOCK_RULE_PATH_BENEATH, attr[:])
 }
 
+// PathRule takes the struct of such a call apart.
+func PathRule(attr [12]byte) (access uint64, fd int) {
+	return binary.NativeEndian.Uint64(attr[:]), int(int32(binary.NativeEndian.Uint32(attr[8:])))
+}
+
 // AddPortRule is the same with LANDLOCK_RULE_NET_PORT.
 func AddPortRule(ruleset int, attr [16]byte) error {
 	return landlockRule(ruleset, landlockRuleNetPort, attr[:])
