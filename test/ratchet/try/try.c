@@ -218,6 +218,20 @@ static int do_parent(char *v)
 	return -1;
 }
 
+/* do_child has a child unveil VALUE alone, which must then be all that it can read. */
+static int do_child(char *v)
+{
+	int status;
+	pid_t child = fork();
+
+	if (!child)
+		_exit(nexus_unveil(v, "r") || nexus_unveil(NULL, NULL) || do_rawread(v) || !do_rawread(self));
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		return -1;
+	errno = WEXITSTATUS(status) ? ECHILD : 0;
+	return errno ? -1 : 0;
+}
+
 static int do_limit(char *v)
 {
 	struct rlimit l = { RLIM_INFINITY, RLIM_INFINITY };
@@ -296,7 +310,7 @@ static const struct step {
 #define S(name) { #name, do_##name }
 	S(pledge), S(deny), S(kill), S(unveil), S(commit), S(programs), S(layers),
 	S(read), S(write), S(both), S(odd), S(cut), S(create), S(creat), S(tmpfile), S(truncate), S(mkdir), S(unlink), S(rename), S(chmod),
-	S(utimes), S(stat), S(path), S(list), S(chdir), S(rawread), S(rawwrite), S(openat2), S(slots), S(magic), S(widen), S(parent), S(limit),
+	S(utimes), S(stat), S(path), S(list), S(chdir), S(rawread), S(rawwrite), S(openat2), S(slots), S(magic), S(widen), S(parent), S(child), S(limit),
 	S(socket), S(memfd), S(fork), S(inchild), S(thread), S(exec), S(pass),
 };
 
