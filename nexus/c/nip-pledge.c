@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * nip-pledge: takes rights away from itself and executes a command, for scripts.
- * See nip-pledge.md, and nexus.h for what it does.
+ * See docs/nip-pledge.1, and nexus.h for what it does.
  */
 #define _GNU_SOURCE
 #include <errno.h>

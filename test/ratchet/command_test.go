@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -158,5 +159,55 @@ func TestManyDomains(t *testing.T) {
 		if !strings.HasSuffix(g, " ok") {
 			t.Fatalf("step %d: %s", i, g)
 		}
+	}
+}
+
+// TestDependency: a package has nip-pledge in its cells because it depends on it.
+func TestDependency(t *testing.T) {
+	s := newStage(t)
+	npk := s.Base + "/nip-pledge.npk"
+	s.Must("pack", filepath.Join(rig.Fixture(t, "ratchet/nexus"), "recipe.kdl"), "-o", npk)
+	s.Must("install", npk)
+	if info := s.Must("info", "nip-pledge"); !strings.Contains(info, "native views native") {
+		t.Errorf("the package has no native views:\n%s", info)
+	}
+	s.InstallProgram("tool", "1.0", rig.Fixture(t, "ratchet/tree/bin/try-static"), `    pledge "STDIO" "RPATH" "WPATH" "EXEC"
+    depends "nip-pledge"`)
+	tool := s.Path("System/Views/tool/1.0/bin/tool")
+	got := s.try(t, s.Command("run", "tool", "create=mine", "exec=/usr/bin/nip-pledge", "-d", "-p", "stdio rpath", tool, "read=mine", "write=mine", "exec"))
+	if want := []string{"create ok", "exec ok", "read ok", "write EPERM", "exec ok", "exec EPERM"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestCompilers builds the library and nip-pledge with each compiler that is there; the
+// first two are among what test/setup.sh installs.
+func TestCompilers(t *testing.T) {
+	for _, cc := range []string{"gcc", "aarch64-linux-gnu-gcc", "musl-gcc"} {
+		t.Run(cc, func(t *testing.T) {
+			if _, err := exec.LookPath(cc); err != nil && cc == "musl-gcc" {
+				t.Skip("musl-tools is not installed")
+			}
+			out := t.TempDir()
+			c := exec.Command(filepath.Join(rig.Source(), "nexus/c/build.sh"), out)
+			c.Env = append(os.Environ(), "CC="+cc)
+			if r := rig.Run(t, c); r.Code != 0 {
+				t.Fatalf("%s%s", r.Stdout, r.Stderr)
+			}
+			pledge := []string{out + "/files/bin/nip-pledge"}
+			if strings.HasPrefix(cc, "aarch64") {
+				if runtime.GOARCH != "arm64" {
+					pledge = append([]string{"qemu-aarch64-static"}, pledge...)
+				}
+				// Emulation has no filters: only that it runs, and refuses.
+				if r := rig.Run(t, exec.Command(pledge[0], append(pledge[1:], "-p", "stdio nothing", "true")...)); r.Code != 125 || !strings.Contains(r.Stderr, "no such promises") {
+					t.Errorf("exit status %d: %s", r.Code, r.Stderr)
+				}
+				return
+			}
+			if r := rig.Run(t, exec.Command(pledge[0], "-d", "-p", "stdio rpath", "/bin/sh", "-c", "echo no > "+out+"/made; echo yes")); r.Stdout != "yes\n" || !strings.Contains(r.Stderr, "Operation not permitted") {
+				t.Errorf("exit status %d: %s%s", r.Code, r.Stdout, r.Stderr)
+			}
+		})
 	}
 }

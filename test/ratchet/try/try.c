@@ -280,16 +280,16 @@ static int do_thread(char *v)
 	return errno ? -1 : pthread_join(t, NULL);
 }
 
-/* do_exec makes the steps that follow in a new program. */
+/* do_exec makes the steps that follow in a new program, or are arguments of VALUE. */
 static int do_exec(char *v)
 {
 	char **argv = rest - 1;
+	char *program = v ? v : self;
 
-	(void)v;
-	argv[0] = self;
+	argv[0] = program;
 	printf("exec ok\n");
 	fflush(stdout);
-	execv(self, argv);
+	execv(program, argv);
 	return -1;
 }
 
