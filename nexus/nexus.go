@@ -42,13 +42,13 @@ func pledge(promises string, refusal wall.Verdict) error {
 
 // Unveil leaves nothing but these paths and what is below them, as far as it was there
 // before. Each is PATH:rights, letters of r (read), w (write, which contains c), x
-// (execute) and c (make, rename and remove names); without rights it is r. The path must
-// be there and is looked up at once; what lies there is meant, not its name. Others
-// fail with EACCES; they do not vanish. No path leaves nothing.
+// (execute) and c (make, rename and remove names); without rights it is r. The path is
+// absolute, must be there and is looked up at once; what lies there is meant, not its
+// name. Others fail with EACCES; they do not vanish. No path leaves nothing.
 //
 // Each call is one Landlock layer, of which the kernel takes 16, a cell's own included;
 // then the error is E2BIG. A later call can only narrow. Call it before RPATH is given
-// up. It is safe for concurrent use.
+// up. A program with cgo gets ENOTSUP (syscall.AllThreadsSyscall). It is safe for concurrent use.
 func Unveil(paths ...string) error {
 	list := make([]capability.Unveil, len(paths))
 	for i, p := range paths {
