@@ -9,7 +9,7 @@ SOURCES   = $(shell find cmd internal \( -name '*.go' -not -name '*_test.go' \) 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build build-arm64 setup demo test test-user lint bench bench-start bench-install bench-view bench-cells bench-wall soak docs clean
+.PHONY: build build-arm64 nip-pledge setup demo test test-user lint bench bench-start bench-install bench-view bench-cells bench-wall soak docs clean
 
 build: bin/nip
 
@@ -20,6 +20,11 @@ build-arm64: bin/arm64/nip
 
 bin/arm64/nip: $(SOURCES) build.sh
 	GOARCH=arm64 ./build.sh $@
+
+# The C library, its header, nip-pledge, and the package of nip-pledge for cells.
+nip-pledge: bin/nip
+	nexus/c/build.sh build/nexus
+	bin/nip pack build/nexus/recipe.kdl -o bin/nip-pledge.npk
 
 setup:
 	test/setup.sh
@@ -65,6 +70,7 @@ soak:
 docs: bin/nip
 	rm -rf build/docs
 	bin/nip docs build/docs
+	cp docs/*.[13] build/docs
 
 clean:
 	rm -rf bin build cmd/nip/front/whole/nip

@@ -11,6 +11,7 @@
 #   probe    test/hidden/probe: path calls
 #   native   test/hidden/native, the same in C: a directory of the program as it is
 #            dynamic, with its C library and loader, and as it is static
+#   ratchet  test/ratchet: programs that give up rights, as a directory
 #   empty, landrunlike   what starts of nip are timed against
 set -eu
 cd "$(dirname "$0")/.."
@@ -37,3 +38,19 @@ gcc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -o "$native/tree/bin/native" t
 gcc -std=gnu11 -O2 -Wall -Wextra -Werror -pthread -static -o "$native/static" test/hidden/native/probe.c
 cp -L "$libraries"/libc.so.6 "$libraries"/ld-linux*.so.* "$native/tree/lib"
 cp "$out/probe" "$native/tree/bin"
+
+# ratchet: a directory of test/ratchet/try, dynamic and static, of nip-pledge and of
+# test/ratchet/threads, with what they load.
+ratchet=$out/ratchet
+nexus/c/build.sh "$ratchet/nexus"
+mkdir -p "$ratchet/tree/bin" "$ratchet/tree/lib"
+try="-std=gnu11 -O2 -Wall -Wextra -Werror -pthread -I$ratchet/nexus test/ratchet/try/try.c"
+# shellcheck disable=SC2086
+gcc $try "$ratchet/nexus/libnexus.a" -o "$ratchet/tree/bin/try"
+# shellcheck disable=SC2086
+gcc -static $try "$ratchet/nexus/libnexus.a" -o "$ratchet/tree/bin/try-static"
+cp -L "$libraries"/libc.so.6 "$libraries"/ld-linux*.so.* "$ratchet/tree/lib"
+cp "$ratchet/nexus/files/bin/nip-pledge" "$ratchet/tree/bin"
+CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$ratchet/tree/bin/threads" ./test/ratchet/threads
+printf '#!/usr/bin/try stat=/usr\n' > "$ratchet/tree/bin/script"
+chmod 755 "$ratchet/tree/bin/script"

@@ -90,6 +90,14 @@ func ParsePledgeList(s string) (Pledge, error) {
 	return ParsePledge(words)
 }
 
+// PledgeWords are the promises that ParsePledge knows, wide ones before their parts.
+func PledgeWords() (list []string) {
+	for _, pr := range promises() {
+		list = append(list, pr.word)
+	}
+	return list
+}
+
 func lookupPromise(word string) (Pledge, bool) {
 	for _, pr := range promises() {
 		if strings.EqualFold(pr.word, word) {

@@ -83,6 +83,8 @@ type Membrane struct {
 	cwds     cwds
 	known    map[uint32]bool // threads that learnCall has seen
 	file     Use             // what an opening that is learnt of has come to
+	domains  domains
+	current  *domain // of the caller that is answered; nil: the cell's rules
 }
 
 // handler answers one call. It returns the call's result, or a nonzero errno,
@@ -131,7 +133,7 @@ func (m *Membrane) Serve() {
 	blockSignals()
 	m.opener.near = true
 	defer unix.Close(m.listener)
-	defer m.closeNames()
+	defer m.closeAll()
 	defer m.waiters.stop()
 	if m.pending != nil {
 		m.answer(m.pending)
@@ -175,6 +177,12 @@ func (m *Membrane) answer(n *notification) {
 	}
 	m.learnCall(n)
 	if m.counted(n) || m.tellExe(n) {
+		return
+	}
+	var errno unix.Errno
+	m.current = nil
+	if m.current, errno = m.domainOf(int(n.pid)); errno != 0 {
+		m.reply(n, 0, errno)
 		return
 	}
 	value, errno := h(m, n)
@@ -223,7 +231,11 @@ func (m *Membrane) name() (err error) {
 	return nil
 }
 
-func (m *Membrane) closeNames() {
+func (m *Membrane) closeAll() {
+	for _, d := range m.domains.table {
+		d.opener.stop()
+		unix.Close(d.ruleset)
+	}
 	if m.names != nil {
 		m.names.root.close()
 	}

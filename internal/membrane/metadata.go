@@ -78,7 +78,7 @@ func pathCall(args pathArgs, at int, d deed) handler {
 			return 0, errno
 		}
 		defer unix.Close(fd)
-		return 0, m.change(fd, do)
+		return 0, m.change(fd, false, do)
 	}
 }
 
@@ -94,21 +94,28 @@ func fdCall(at int, d deed) handler {
 			return 0, unix.EBADF
 		}
 		defer unix.Close(fd)
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_PATH != 0 {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err != nil || flags&unix.O_PATH != 0 {
 			return 0, unix.EBADF
 		}
-		return 0, m.change(fd, do)
+		return 0, m.change(fd, flags&unix.O_ACCMODE != unix.O_RDONLY, do)
 	}
 }
 
-// change does the deed if fd lies where the cell may write.
-func (m *Membrane) change(fd int, do func(fd int) unix.Errno) unix.Errno {
+// change does the deed if fd lies where the cell may write. opened says that the caller
+// has it open for writing.
+func (m *Membrane) change(fd int, opened bool, do func(fd int) unix.Errno) unix.Errno {
 	if !within(fd, m.config.Writable) {
 		m.learnUse(fd, capability.Write, 0, unix.EPERM)
 		return unix.EPERM
 	}
 	m.learnUse(fd, capability.Write, 0, 0)
-	return m.opener.do(m.config.Confine, func() unix.Errno { return do(fd) })
+	return m.act(func() unix.Errno {
+		if !opened && !m.mayWrite(fd) {
+			return unix.EPERM
+		}
+		return do(fd)
+	})
 }
 
 // within reports whether the file behind fd is below one of the paths, by the
@@ -177,7 +184,7 @@ func (m *Membrane) resolve(n *notification, args pathArgs) (int, unix.Errno) {
 		how.Flags |= unix.O_NOFOLLOW
 	}
 	fd := -1
-	errno = m.opener.do(m.config.Confine, func() unix.Errno {
+	errno = m.act(func() unix.Errno {
 		var err error
 		fd, err = unix.Openat2(base, path, &how)
 		return errnoOf(err)
@@ -382,7 +389,7 @@ func memfdCreate(m *Membrane, n *notification) (int64, unix.Errno) {
 	}
 	flags := int(uint32(n.args[1]))&^unix.MFD_EXEC | unix.MFD_NOEXEC_SEAL
 	fd := -1
-	errno = m.opener.do(m.config.Confine, func() unix.Errno {
+	errno = m.act(func() unix.Errno {
 		var err error
 		fd, err = unix.MemfdCreate(name, flags|unix.MFD_CLOEXEC)
 		return errnoOf(err)
@@ -465,7 +472,10 @@ func inotifyAddWatch(m *Membrane, n *notification) (int64, unix.Errno) {
 	}
 	defer unix.Close(ifd)
 	var watch int
-	errno = m.opener.do(m.config.Confine, func() unix.Errno {
+	errno = m.act(func() unix.Errno {
+		if !m.mayRead(target) {
+			return unix.EACCES
+		}
 		watch, err = unix.InotifyAddWatch(ifd, procFD(target), mask&^unix.IN_DONT_FOLLOW)
 		return errnoOf(err)
 	})

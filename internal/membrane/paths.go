@@ -130,9 +130,6 @@ func (m *Membrane) walk(p *way) *walk {
 	return &walk{names: m.names, todo: p.all, slash: p.slash}
 }
 
-// act does f on the opener's thread.
-func (m *Membrane) act(f func() unix.Errno) unix.Errno { return m.opener.do(m.config.Confine, f) }
-
 // look does f on the listener's own thread, which spares two switches of threads,
 // as the cell's user without capabilities. It is for what Landlock has no say in:
 // f opens path descriptors at most, by which nothing can be read, and asks about

@@ -224,7 +224,9 @@ func (m *Membrane) clearCwd(n *notification) unix.Errno {
 	if errno != 0 || l.Cur < cwdFirst || l.Cur == unix.RLIM_INFINITY {
 		return errno
 	}
-	l.Cur = l.Max
+	if l.Cur = l.Max; l.Max != unix.RLIM_INFINITY {
+		l.Cur = 0 // the hard limit can be a number of ours, too (domains)
+	}
 	return m.limit(int(n.pid), unix.RLIMIT_LOCKS, &l, nil)
 }
 

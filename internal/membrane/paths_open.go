@@ -364,8 +364,10 @@ func (m *Membrane) awaitFIFO(n *notification, fd int, flags uint64) (int64, unix
 		return 0, unix.EMFILE
 	}
 	call := *n
+	confine, release := m.confinement()
 	go func() {
 		defer m.waiting.Add(-1)
+		defer release()
 		defer unix.Close(fd)
 		opened := make(chan struct{})
 		go m.whenGone(&call, opened, func() { // the other end releases the thread
@@ -376,7 +378,7 @@ func (m *Membrane) awaitFIFO(n *notification, fd int, flags uint64) (int64, unix
 		})
 		waiter := opener{alone: true}
 		got := -1
-		errno := waiter.do(m.config.Confine, func() (errno unix.Errno) {
+		errno := waiter.do(confine, func() (errno unix.Errno) {
 			var err error
 			for got, err = -1, unix.EINTR; err == unix.EINTR; {
 				got, err = reopen(fd, flags&(unix.O_ACCMODE|openStatus)|unix.O_CLOEXEC)

@@ -63,8 +63,12 @@ func connect(m *Membrane, n *notification) (int64, unix.Errno) {
 		unix.Close(fd)
 		return 0, unix.EAGAIN
 	}
-	call, w := *n, m.waiters.take()
-	errno = w.post(m.config.Confine, func() {
+	confine, release := m.confinement()
+	call, w, keep := *n, &opener{alone: true}, m.current == nil
+	if keep {
+		w = m.waiters.take()
+	}
+	errno = w.post(confine, func() {
 		done := make(chan struct{})
 		watch := time.AfterFunc(connectPatience, func() {
 			m.whenGone(&call, done, func() { _ = unix.Shutdown(fd, unix.SHUT_RDWR) })
@@ -75,8 +79,13 @@ func connect(m *Membrane, n *notification) (int64, unix.Errno) {
 		m.reply(&call, 0, errno)
 		unix.Close(fd)
 		m.waiting.Add(-1)
-		m.waiters.put(w)
+		if keep {
+			m.waiters.put(w)
+		} else {
+			w.stop()
+		}
 	})
+	release() // the thread has the caller's rules, or there is none
 	if errno != 0 {
 		unix.Close(fd)
 		m.waiting.Add(-1)

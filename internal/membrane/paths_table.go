@@ -40,6 +40,9 @@ func (m *Membrane) addPathHandlers() {
 			"lgetxattr":  getxattrCall(false),
 			"listxattr":  listxattrCall(true),
 			"llistxattr": listxattrCall(false),
+
+			"landlock_add_rule":      landlockAddRule,
+			"landlock_restrict_self": landlockRestrictSelf,
 		},
 		capability.WriteOnly: {"truncate": truncate},
 		capability.Cpath: {

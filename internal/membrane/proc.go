@@ -175,6 +175,9 @@ func (m *Membrane) procProcess(n *notification, pid int, path []string, at int, 
 		if len(rest) > 0 {
 			return o, nil, unix.ENOTDIR
 		}
+		if (name == "maps" || name == "environ" || name == "auxv") && !m.mayLookInto(pid) {
+			return o, nil, unix.EACCES
+		}
 		return m.procOpenFile(&procFile{host + "/" + name, pid, change})
 	}
 }
@@ -194,6 +197,9 @@ func (m *Membrane) procLink(host, text string) (object, []string, unix.Errno) {
 // fd/N, below the process's directory host.
 func (m *Membrane) procMagic(n *notification, pid int, host, name string, rest []string, follow bool) (o object, next []string, errno unix.Errno) {
 	o.fd = -1
+	if !m.mayLookInto(pid) {
+		return o, nil, unix.EACCES
+	}
 	text, errno := m.magicText(pid, host, name)
 	if errno == 0 && !m.member(pid) {
 		errno = unix.ENOENT

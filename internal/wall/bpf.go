@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"sort"
+
+	"nipcells/internal/capability"
 )
 
 // Verdict is what a filter returns for a call: a SECCOMP_RET_* value.
@@ -39,6 +41,14 @@ type span struct{ from, to uint32 }
 type clause struct {
 	tests   []test
 	verdict Verdict
+	guard   guard
+}
+
+// guard says when a clause of a template is there (Template.Cut); the zero guard
+// stands for always.
+type guard struct {
+	need capability.Pledge // all of these are held
+	lack capability.Pledge // one of these is not
 }
 
 // Instruction is one struct sock_filter of linux/filter.h.
@@ -135,13 +145,19 @@ func tree(leaves []leaf) Filter {
 func clauses(list []clause, otherwise Verdict) Filter {
 	var p Filter
 	for _, c := range list {
-		if len(c.tests) == 0 {
-			return append(p, ret(c.verdict))
+		body := conjunction(c)
+		if c.guard != (guard{}) {
+			p = append(p, c.guard.instruction(len(body)))
 		}
-		p = append(p, conjunction(c)...)
+		if p = append(p, body...); c.final() {
+			return p
+		}
 	}
 	return append(p, ret(otherwise))
 }
+
+// final reports whether nothing that follows c can hold.
+func (c clause) final() bool { return len(c.tests) == 0 && c.guard == guard{} }
 
 // conjunction returns c.verdict if all tests hold and falls through otherwise.
 // It is short: the jumps are in reach.

@@ -25,12 +25,12 @@ func compile(a Arch, pledge capability.Pledge, list []promise, ask func(*promise
 				if verdict == Allow && ask(p, name) {
 					verdict = Ask
 				}
-				calls[nr] = append(calls[nr], clause{r.tests, verdict})
+				calls[nr] = append(calls[nr], clause{tests: r.tests, verdict: verdict})
 			}
 		}
 	}
 	if nr, ok := a.Number("execve"); ok && !settled(calls[nr]) {
-		calls[nr] = append(calls[nr], clause{presented(), Allow})
+		calls[nr] = append(calls[nr], clause{tests: presented(), verdict: Allow})
 	}
 	return assemble(a, calls, Fault)
 }
@@ -38,7 +38,7 @@ func compile(a Arch, pledge capability.Pledge, list []promise, ask func(*promise
 // settled reports whether a clause without conditions ends the list: what
 // comes later can never hold.
 func settled(list []clause) bool {
-	return len(list) > 0 && len(list[len(list)-1].tests) == 0
+	return len(list) > 0 && list[len(list)-1].final()
 }
 
 // Missing names the promise whose rows would have permitted the call, and ""

@@ -84,6 +84,10 @@ const (
 	Device  = Access(unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | accessIoctl)
 )
 
+// Executing is the right to execute, and Loading all that the kernel checks when it
+// loads the dynamic loader of what is executed.
+const Executing, Loading = uint64(accessExecute), uint64(accessExecute | unix.LANDLOCK_ACCESS_FS_READ_FILE)
+
 // Unhindered is Package for what programs open natively, with a right that they
 // cannot use. For each file that is opened Landlock looks for the right to truncate
 // it later (hook_file_open in security/landlock/fs.c), as far as "/" if no rule on

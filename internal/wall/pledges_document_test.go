@@ -52,8 +52,10 @@ both architectures; names that one of them lacks are passed over. Calls of anoth
 
 What is allowed here and takes a path, or depends on the working directory, is asked, and openat2 is, too, except what a cell with native
 views may do by way of its zone (the last section; internal/wall/sight.go). Only the tools that grafting runs see files by the host's
-names. The launching child's own execve is allowed in every cell (internal/wall/pass.go). A cell that learns (nip run --learn) also asks
-about what another promise than STDIO allows, except fork, vfork and clone, and then goes on (internal/wall/learn.go).
+names; landlock_add_rule and landlock_restrict_self are asked in all others, as what is opened for a program must keep to its domain, too.
+The launching child's own execve is allowed in every cell (internal/wall/pass.go). prctl(0x6e697070, promise) fails with EPERM where the
+promise is not held, and with EINVAL where it is: so a program can find out. A cell that learns (nip run --learn) also asks about what
+another promise than STDIO allows, except fork, vfork and clone, and then goes on (internal/wall/learn.go).
 
 Conditions are on the arguments, counted from 0, on their low 32 bits (` + "`high`" + `: the upper ones), as the filter compares them.
 A range includes both its ends.
@@ -73,15 +75,34 @@ A range includes both its ends.
 	}
 	section("Native views on amd64: before all others", append(native(amd64, Allow), nativeExec()...))
 	b.WriteString("\nThe last row is EXEC's. On arm64 the last slot is at another address.\n")
+	b.WriteString(ratchetText)
 	return b.String()
 }
+
+const ratchetText = `
+## Programs that pledge by themselves
+
+What nexus_pledge (nexus/c/nexus.h), the Go package nexus and nip-pledge take away is gone by a filter of the same sets
+(internal/wall/ratchet.go), without those that hold a cell together. What would be asked is allowed by it, and so still asked in a cell.
+In addition, without RPATH, WPATH or CPATH open and openat are refused by their flags, and openat2 works for those slots of the zone
+only that do no more:
+
+| without | refused |
+|---|---|
+| RPATH | opening for reading, a directory too, and O_PATH; files of the package are no exception. Names and what stat tells stay |
+| WPATH | opening for writing, O_TRUNC, creat, truncate |
+| CPATH | O_CREAT and O_TMPFILE, whether the file is there or not; creat, and all that makes, renames or removes names |
+
+exit, exit_group and rt_sigreturn are always allowed. A refused call ends the process with SIGSYS, or fails with EPERM where the program asked
+for that. No supervisor hears of it, as the kernel asks no listener about a call that another filter refuses.
+`
 
 func promiseTitle(i int, bit capability.Pledge) string {
 	switch {
 	case bit == 0 && i == 0:
 		return "Refusals: in every cell, before all promises"
 	case bit == 0 && i < len(promises())-1:
-		return "In every cell"
+		return "Refusals that hold a cell together: in every cell"
 	case bit == 0:
 		return "Quiet refusals: in every cell, after all promises"
 	case bit == capability.WriteOnly:

@@ -21,6 +21,8 @@ type promise struct {
 	rows []row
 	// asIs says that no row is asked because its calls take paths.
 	asIs bool
+	// cell says that only cells have the set, not a program that pledges by itself.
+	cell bool
 }
 
 // is and its kin build tests; see test.
@@ -72,6 +74,7 @@ const (
 func promises() []promise {
 	return []promise{
 		{bit: 0, rows: refusals(), asIs: true},
+		{bit: 0, rows: cellRefusals(), asIs: true, cell: true},
 		{bit: capability.Stdio, rows: stdio()},
 		{bit: capability.WriteOnly, rows: wpath()},
 		{bit: capability.Cpath, rows: cpath()},
@@ -114,6 +117,15 @@ func refusals() []row {
 		// A lease on a shared blob would stop every other reader of it.
 		{"fcntl", all(is(1, unix.F_SETLEASE)), Errno(eacces)},
 		{"fcntl", all(is(1, unix.F_NOTIFY)), Errno(einval)},
+		// Typing into the terminal, its console and line disciplines.
+		{"ioctl", all(oneOf(1, unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCCONS, unix.TIOCSETD)), Errno(eperm)},
+	}
+}
+
+// cellRefusals are those without which a cell would not be one: its supervisor and
+// its zone depend on them.
+func cellRefusals() []row {
+	return []row{
 		// A memory file that can be executed is a program nobody granted: the
 		// supervisor makes one without that right instead.
 		{"memfd_create", all(lacks(1, mfdNoexecSeal)), Ask},
@@ -127,8 +139,6 @@ func refusals() []row {
 		// Sealed memory can still be kept from children, who would then have room
 		// for a zone of their own.
 		{"madvise", all(is(2, unix.MADV_DONTFORK)), Errno(einval)},
-		// Typing into the terminal, its console and line disciplines.
-		{"ioctl", all(oneOf(1, unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCCONS, unix.TIOCSETD)), Errno(eperm)},
 	}
 }
 

@@ -37,15 +37,16 @@ const (
 // architecture, or of the x32 ABI, do too.
 func Compile(a Arch, pledge capability.Pledge, sight Sight) Filter {
 	list := promises()
+	first := []promise{{rows: lost(pledge), asIs: true}}
 	if sight == Bare {
-		return compile(a, pledge, list, func(*promise, string) bool { return false })
+		return compile(a, pledge, append(first, list...), func(*promise, string) bool { return false })
 	}
 	path := map[string]bool{}
 	for name := range strings.FieldsSeq(pathCalls) {
 		path[name] = true
 	}
 	ask := func(p *promise, name string) bool { return path[name] && !p.asIs || sight == Learned && p.learnt(name) }
-	first := []promise{{rows: hidden(), asIs: true}}
+	first = append(first, promise{rows: hidden(), asIs: true}, promise{bit: capability.Stdio, rows: narrowing(), asIs: true})
 	if sight >= Native {
 		verdict := Allow
 		if sight == Counted {
@@ -71,6 +72,12 @@ func hidden() []row {
 		{"prlimit64", all(is(1, unix.RLIMIT_LOCKS), isNot(2, 0)), Errno(eperm)},
 		{"prlimit64", all(is(1, unix.RLIMIT_LOCKS), high(isNot(2, 0))), Errno(eperm)},
 	}
+}
+
+// narrowing are the calls by which a program makes its Landlock domain narrower. They
+// are asked, as the supervisor opens files for it, in a domain that must be as narrow.
+func narrowing() []row {
+	return []row{{"landlock_add_rule landlock_restrict_self", nil, Ask}}
 }
 
 // native are the rows of a cell with a zone. A pointer into the zone is compared

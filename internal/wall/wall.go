@@ -5,7 +5,8 @@
 // A wall goes around one operating-system thread (no TSYNC, no libpsx): the
 // caller locks a goroutine to a thread, calls Confine there, forks the program
 // from it and lets the thread end. What the thread forks inherits the wall and
-// can only tighten it.
+// can only tighten it. The other way round, a program that takes rights away from
+// itself (package nexus) does so for all its threads: Ratchet, Narrow.
 //
 // Sources: landlock(7), seccomp(2), the kernel's
 // Documentation/userspace-api/landlock.rst and seccomp_filter.rst.
