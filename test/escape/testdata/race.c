@@ -432,7 +432,7 @@ int main(int argc, char **argv)
 	if (mapper > 0)
 		waitpid(mapper, &status, 0);
 	telling = in_cell ? tells(0) + tells(1) : 0;
-	printf("COUNTS opened %ld inside %ld held %ld answered %ld refused %ld swapped %ld turned %ld moved %ld remapped %ld reached %ld\n", opened, in_by_slot,
-	       held_back, in_asked, refused_asked, swapped, turned, moved, remapped, reached);
+	printf("COUNTS opened %ld inside %ld held %ld answered %ld refused %ld swapped %ld turned %ld moved %ld remapped %ld reached %ld slots %ld\n", opened, in_by_slot,
+	       held_back, in_asked, refused_asked, swapped, turned, moved, remapped, reached, reached_by_slot);
 	return reached || telling;
 }

@@ -32,7 +32,7 @@ struct file {
 static struct file hidden_files[256];
 static int hidden_count;
 static int in_cell;
-static volatile long reached; /* how often something hidden was */
+static volatile long reached, reached_by_slot; /* how often something hidden was, and by an open without asking */
 
 /* hidden_arguments reads DEVICE:INODE from argv[first] on. */
 static inline int hidden_arguments(char **argv, int first)
@@ -58,6 +58,8 @@ static inline int is_hidden(unsigned long dev, unsigned long ino)
 /* breach says that something was reached; the first ten times only. */
 static inline void breach(const char *how, const char *path, const char *what)
 {
+	if (!strncmp(how, "slot", 4))
+		__sync_add_and_fetch(&reached_by_slot, 1);
 	if (__sync_add_and_fetch(&reached, 1) <= 10) {
 		printf("BREACH %s: %s: %s\n", how, path, what);
 		fflush(stdout);
