@@ -81,7 +81,7 @@ type Membrane struct {
 	early    *early // what is known of them before that
 	cwds     cwds
 	known    map[uint32]bool // threads that learnCall has seen
-	file     Use             // what an opening that is learnt of has come to
+	file     Use             // what is being opened, where that is learnt of
 }
 
 // handler answers one call. It returns the call's result, or a nonzero errno,
