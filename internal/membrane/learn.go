@@ -150,43 +150,45 @@ func takes(flags uint64) (r capability.Rights, by capability.Pledge) {
 	return r, by
 }
 
-// learnThere reports whether a file that may be made is there already.
-func (m *Membrane) learnThere(n *notification, p *way, flags uint64) bool {
-	m.file = Use{}
-	if m.config.Learn == nil || flags&unix.O_CREAT == 0 {
-		return true
-	}
-	o, errno := m.findWay(n, p, flags&unix.O_EXCL == 0)
-	if o.fd >= 0 {
-		unix.Close(o.fd)
-	}
-	return errno != unix.ENOENT
-}
-
-// learnFile notes what was opened, on the opener's thread, before the caller has it
-// and can give it another name.
-func (m *Membrane) learnFile(fd int) {
-	if m.config.Learn != nil {
-		m.file.place(fd)
-	}
-}
-
-// learnOpen tells of a file that was opened, or was not.
-func (m *Membrane) learnOpen(n *notification, p *way, flags uint64, there bool, errno unix.Errno) {
+// learnOpening notes what a file is opened for: whoever opens it tells of it before
+// the caller has it, who may be the last of its cell and gone by then.
+func (m *Membrane) learnOpening(n *notification, p *way, flags uint64) {
 	if m.config.Learn == nil {
 		return
 	}
-	u := m.file
-	u.Name, u.From = p.name(), p.from()
+	u := Use{Name: p.name(), From: p.from(), Made: flags&tmpfileBit == tmpfileBit}
 	u.Rights, u.Promise = takes(flags)
-	if !there {
-		u.Rights, u.Promise = u.Rights|capability.Create, u.Promise|capability.Cpath
+	if flags&unix.O_CREAT != 0 {
+		o, errno := m.findWay(n, p, flags&unix.O_EXCL == 0)
+		if o.fd >= 0 {
+			unix.Close(o.fd)
+		}
+		if errno == unix.ENOENT {
+			u.Rights, u.Promise, u.Made = u.Rights|capability.Create, u.Promise|capability.Cpath, true
+		}
 	}
-	u.Made = !there || flags&tmpfileBit != 0
-	switch {
-	case u.Path != "" || errno == unix.ENOENT:
+	m.file = u
+}
+
+// learnOpened tells of what was opened, on the opener's thread.
+func (m *Membrane) learnOpened(fd int) {
+	if m.config.Learn != nil {
+		u := m.file
+		u.place(fd)
 		m.config.Learn(u)
-	case errno == unix.EACCES && !there:
+	}
+}
+
+// learnUnopened tells of what could not be opened.
+func (m *Membrane) learnUnopened(n *notification, p *way, errno unix.Errno) {
+	if m.config.Learn == nil {
+		return
+	}
+	switch u := m.file; {
+	case errno == unix.ENOENT:
+		u.Made = false
+		m.config.Learn(u)
+	case errno == unix.EACCES && u.Made:
 		m.learnUnmade(n, p, u.Rights, u.Promise)
 	case errno == unix.EACCES:
 		if o, found := m.findWay(n, p, true); found == 0 {

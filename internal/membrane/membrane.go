@@ -82,7 +82,7 @@ type Membrane struct {
 	early    *early // what is known of them before that
 	cwds     cwds
 	known    map[uint32]bool // threads that learnCall has seen
-	file     Use             // what an opening that is learnt of has come to
+	file     Use             // what is being opened, where that is learnt of
 	domains  domains
 	current  *domain // of the caller that is answered; nil: the cell's rules
 }

@@ -171,12 +171,12 @@ func (m *Membrane) open(n *notification, dirfd int32, path string, how unix.Open
 			return 0, errno
 		}
 	}
-	there := m.learnThere(n, &p, how.Flags)
+	m.learnOpening(n, &p, how.Flags)
 	fd, o, errno := m.openWay(n, &p, how, umask)
 	if o != nil {
 		return m.openProc(n, o, how)
 	}
-	m.learnOpen(n, &p, how.Flags, there, errno)
+	m.learnUnopened(n, &p, errno)
 	return m.deliver(n, &p, fd, errno, how)
 }
 
@@ -212,7 +212,7 @@ func (m *Membrane) openWay(n *notification, p *way, how unix.OpenHow, umask int)
 			if err != nil || !last(opened, 0) {
 				return errnoOf(err)
 			}
-			m.learnFile(opened)
+			m.learnOpened(opened)
 			if waits(asked) && fileType(opened) == unix.S_IFIFO {
 				fd = opened
 				return 0
