@@ -157,6 +157,7 @@ func (m *Membrane) handler(nr uint32) handler {
 		m.handlers = handlers(m.config.Arch, m.config.Pledge)
 		if m.config.Hide != nil {
 			m.addPathHandlers()
+			m.markLooks()
 		}
 	}
 	h := m.handlers[nr]

@@ -11,12 +11,6 @@ import (
 // addPathHandlers adds the calls that are asked because the cell sees only its
 // names. Each is gated by the promise that allows it in the filter.
 func (m *Membrane) addPathHandlers() {
-	m.looks = map[uint32]bool{}
-	for name := range strings.FieldsSeq("stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat") {
-		if nr, ok := m.config.Arch.Number(name); ok {
-			m.looks[nr] = true
-		}
-	}
 	const creatFlags = unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC
 	for needs, list := range map[capability.Pledge]map[string]handler{
 		capability.Stdio: {
@@ -69,6 +63,16 @@ func (m *Membrane) addPathHandlers() {
 			if nr, ok := m.config.Arch.Number(name); ok && m.config.Pledge.Has(needs) {
 				m.handlers[nr] = h
 			}
+		}
+	}
+}
+
+// markLooks notes which calls only look (see look).
+func (m *Membrane) markLooks() {
+	m.looks = map[uint32]bool{}
+	for name := range strings.FieldsSeq("stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat") {
+		if nr, ok := m.config.Arch.Number(name); ok {
+			m.looks[nr] = true
 		}
 	}
 }
