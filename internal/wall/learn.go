@@ -17,9 +17,9 @@ func (p *promise) learnt(name string) bool {
 }
 
 // Permitting returns the promise of the pledge that permits a call with these
-// arguments; 0 if none does, or every cell may. free says that it needs no answer
-// then: only the registers decide, which no program can change while it waits, so
-// that a call which a cell that learns asks can go on in the kernel.
+// arguments; 0 if none does, or every cell may. free says that the call is only asked
+// to be learnt of, and can go on in the kernel: the promise is not STDIO, and the
+// registers alone decide, which no program can change while it waits.
 func Permitting(a Arch, pledge capability.Pledge, nr uint32, args [6]uint64) (by capability.Pledge, free bool) {
 	name := a.CallName(nr)
 	for _, p := range promises() {
@@ -31,7 +31,7 @@ func Permitting(a Arch, pledge capability.Pledge, nr uint32, args [6]uint64) (by
 				continue
 			}
 			if r.verdict == Allow || r.verdict == Ask {
-				return p.bit, r.verdict == Allow
+				return p.bit, r.verdict == Allow && p.bit != 0 && p.bit != capability.Stdio
 			}
 			return 0, false
 		}
