@@ -126,7 +126,7 @@ func (s *spec) options() (*Options, error) {
 	}
 	p := &plan.Plan{
 		Package: "tool", Version: "1", Title: "Tool", Root: s.Root, View: s.Root, Prefix: s.Root, Data: root.AppData("tool"),
-		Pledge: s.Pledge, Ceiling: capability.AllPledges, Unveil: s.Given, Filter: wall.Compile(wall.Host(), s.Pledge, wall.Bare).Bytes(),
+		Pledge: s.Pledge, Ceiling: capability.AllPledges, Unveil: s.Given, Filter: string(wall.Compile(wall.Host(), s.Pledge, wall.Bare).Bytes()),
 		Env: s.PlanEnv, Commands: []plan.Command{{Name: "tool", Path: path, Args: argv}},
 		Rules: []plan.Rule{{Path: self, Access: uint64(wall.Package)}, {Path: "/dev/null", Access: uint64(wall.Device)}},
 	}

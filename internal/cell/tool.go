@@ -27,7 +27,7 @@ func Tool(tree string, argv []string, report func(line string)) (status int, err
 	const pledge = capability.Stdio | capability.Rpath | capability.Wpath | capability.Exec
 	p := &plan.Plan{
 		Package: "tool", Version: "0", Title: "tool", Root: top, View: tree, Prefix: tree, Data: root.AppData("tool"),
-		Pledge: pledge, Ceiling: pledge, Filter: wall.Compile(wall.Host(), pledge, wall.Bare).Bytes(), Default: 0,
+		Pledge: pledge, Ceiling: pledge, Filter: string(wall.Compile(wall.Host(), pledge, wall.Bare).Bytes()), Default: 0,
 		Unveil:   []capability.Unveil{{Path: tree, Rights: capability.AllRights}},
 		Rules:    []plan.Rule{{Path: "/dev/null", Access: uint64(wall.Device)}, {Path: "/dev/urandom", Access: uint64(wall.Device), Optional: true}},
 		Commands: []plan.Command{{Name: "tool", Path: argv[0], Args: argv}},

@@ -338,7 +338,7 @@ func (c *cell) compileFilter() []byte {
 		planned = wall.Asked
 	}
 	if c.pledge == c.Plan.Pledge && c.sight == planned {
-		return append([]byte(nil), c.Plan.Filter...)
+		return []byte(c.Plan.Filter)
 	}
 	return wall.Compile(wall.Host(), c.pledge, c.sight).Bytes()
 }

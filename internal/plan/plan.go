@@ -7,9 +7,10 @@
 // The file (all numbers little-endian):
 //
 //	offset  size  meaning
-//	0       8     "NIPPLAN" and the format's version, 0x03
-//	8       32    BLAKE3 of all that follows
-//	40      …     fields in the order of Plan: integers as unsigned varints,
+//	0       8     "NIPPLAN" and the format's version, 0x04
+//	8       4     CRC-32C of all that follows: against damage, not against people,
+//	              who could write the right sum, too
+//	12      …     fields in the order of Plan: integers as unsigned varints,
 //	              strings and byte strings as a varint length and the bytes,
 //	              lists as a varint count and the elements
 package plan
@@ -17,15 +18,19 @@ package plan
 import (
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
+	"unsafe"
 
 	"nipcells/internal/capability"
-	"nipcells/internal/cid"
 )
 
 // Magic begins every plan of the version that this package reads and writes.
-const Magic = "NIPPLAN\x03"
+const Magic = "NIPPLAN\x04"
 
-const headSize = len(Magic) + cid.Size
+const headSize = len(Magic) + 4
+
+// sum is the checksum of a plan's fields.
+func sum(fields []byte) uint32 { return crc32.Checksum(fields, crc32.MakeTable(crc32.Castagnoli)) }
 
 // ErrCorrupt reports bytes that are no plan of this version. The cure is to
 // compute the plan again.
@@ -53,7 +58,7 @@ type Plan struct {
 	Unveil  []capability.Unveil
 	Budget  capability.Budget
 	Rules   []Rule // Landlock, without /Cell, Data and Unveil
-	Filter  []byte // seccomp filter of Pledge, launcher not patched in: with native views, or asking every path call
+	Filter  string // seccomp filter of Pledge, launcher not patched in: with native views, or asking every path call
 	// Asked says why the package's cells have no native views; "" if they have.
 	Asked    string
 	Env      []string
@@ -126,7 +131,7 @@ func (p *Plan) Encode() []byte {
 		b.num(r.Access)
 		b.flag(r.Optional)
 	}
-	b.str(string(p.Filter))
+	b.str(p.Filter)
 	b.str(p.Asked)
 	b.strs(p.Env)
 	b.num(uint64(len(p.Commands)))
@@ -136,8 +141,7 @@ func (p *Plan) Encode() []byte {
 		b.strs(c.Args)
 	}
 	b.num(uint64(p.Default + 1))
-	sum := cid.Sum(b[headSize:])
-	copy(b[len(Magic):], sum[:])
+	binary.LittleEndian.PutUint32(b[len(Magic):], sum(b[headSize:]))
 	return b
 }
 
@@ -174,16 +178,17 @@ func (e *encoder) unveils(list []capability.Unveil) {
 	}
 }
 
-// Decode reads what Encode wrote. Strings share memory with a copy of b. The
-// only error is ErrCorrupt.
+// Decode reads what Encode wrote. Strings share memory with b, which must not change
+// any more. The only error is ErrCorrupt.
 func Decode(b []byte) (*Plan, error) {
 	if len(b) < headSize || string(b[:len(Magic)]) != Magic {
 		return nil, ErrCorrupt
 	}
-	if sum := cid.Sum(b[headSize:]); string(sum[:]) != string(b[len(Magic):headSize]) {
+	fields := b[headSize:]
+	if sum(fields) != binary.LittleEndian.Uint32(b[len(Magic):]) {
 		return nil, ErrCorrupt
 	}
-	r := reader{rest: string(b[headSize:])}
+	r := reader{rest: unsafe.String(unsafe.SliceData(fields), len(fields))}
 	p := &Plan{}
 	p.Stamps = make([]Stamp, r.count())
 	for i := range p.Stamps {
@@ -205,7 +210,7 @@ func Decode(b []byte) (*Plan, error) {
 	for i := range p.Rules {
 		p.Rules[i] = Rule{r.str(), r.num(), r.num() != 0}
 	}
-	p.Filter = []byte(r.str())
+	p.Filter = r.str()
 	p.Asked = r.str()
 	p.Env = r.strs()
 	p.Commands = make([]Command, r.count())

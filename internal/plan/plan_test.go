@@ -2,12 +2,13 @@ package plan
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 
 	"nipcells/internal/capability"
-	"nipcells/internal/cid"
 )
 
 func sample() *Plan {
@@ -18,7 +19,7 @@ func sample() *Plan {
 		Caps:   []capability.Unveil{{Path: "/srv", Rights: capability.Read}},
 		Unveil: []capability.Unveil{{Path: "/srv/x", Rights: capability.Read}},
 		Budget: capability.Budget{Spectrum: "matter", Memory: 1 << 31, Fibers: 3, CPU: 50, Disk: 1, IO: 2},
-		Rules:  []Rule{{"/v", 13, false}, {"/dev/null", 6, true}}, Filter: []byte{6, 0, 0, 0, 0, 0, 0, 0},
+		Rules:  []Rule{{"/v", 13, false}, {"/dev/null", 6, true}}, Filter: "\x06\x00\x00\x00\x00\x00\x00\x00",
 		Env: []string{"A=b", "LANG=C"}, Commands: []Command{{"git", "/v/p/bin/git", []string{"git"}}, {"x", "/x", []string{"sh", "/x"}}}, Default: 0,
 	}
 }
@@ -57,8 +58,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b := append(make([]byte, headSize), body...)
 		copy(b, Magic)
-		sum := cid.Sum(b[headSize:])
-		copy(b[len(Magic):], sum[:])
+		binary.LittleEndian.PutUint32(b[len(Magic):], sum(b[headSize:]))
 		p, err := Decode(b)
 		if err != nil {
 			return
@@ -72,7 +72,7 @@ func FuzzDecode(f *testing.F) {
 
 func BenchmarkDecode(b *testing.B) {
 	p := sample()
-	p.Filter = make([]byte, 6000)
+	p.Filter = strings.Repeat("\x06", 6000)
 	data := p.Encode()
 	for b.Loop() {
 		if _, err := Decode(data); err != nil {

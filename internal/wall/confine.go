@@ -3,6 +3,7 @@ package wall
 import (
 	"errors"
 	"fmt"
+	"sort"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -66,8 +67,8 @@ func (c Confinement) script() *script {
 	if id := c.Identity; id.Change {
 		uid, gid := uintptr(id.UID), uintptr(id.GID)
 		add("drop supplementary groups", unix.SYS_SETGROUPS, 0, 0)
-		for c := uintptr(0); knowsCapability(c); c++ {
-			add("drop a capability from the bounding set", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c)
+		for c := range capabilities() {
+			add("drop a capability from the bounding set", unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(c))
 		}
 		const noRoot = 1<<0 | 1<<1 | 1<<2 | 1<<3 | 1<<6 | 1<<7 // SECBIT_NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, each locked
 		add("set securebits", unix.SYS_PRCTL, unix.PR_SET_SECUREBITS, noRoot)
@@ -80,10 +81,13 @@ func (c Confinement) script() *script {
 	return s
 }
 
-// knowsCapability reports whether the kernel has capability c.
-func knowsCapability(c uintptr) bool {
-	_, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, c, 0, 0, 0, 0)
-	return errno == 0
+// capabilities returns how many capabilities the kernel has: all numbers below that.
+// There can be 64 at most.
+func capabilities() int {
+	return sort.Search(64, func(c int) bool {
+		_, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, uintptr(c), 0, 0, 0, 0)
+		return errno != 0
+	})
 }
 
 // Confine puts the wall without a filter around the calling thread, which must
