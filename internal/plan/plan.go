@@ -8,7 +8,7 @@
 //
 //	offset  size  meaning
 //	0       8     "NIPPLAN" and the format's version, 0x04
-//	8       4     CRC-32C of all that follows: against damage, not against people,
+//	8       4     Adler-32 of all that follows: against damage, not against people,
 //	              who could write the right sum, too
 //	12      …     fields in the order of Plan: integers as unsigned varints,
 //	              strings and byte strings as a varint length and the bytes,
@@ -18,7 +18,7 @@ package plan
 import (
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
+	"hash/adler32"
 	"unsafe"
 
 	"nipcells/internal/capability"
@@ -30,7 +30,7 @@ const Magic = "NIPPLAN\x04"
 const headSize = len(Magic) + 4
 
 // sum is the checksum of a plan's fields.
-func sum(fields []byte) uint32 { return crc32.Checksum(fields, crc32.MakeTable(crc32.Castagnoli)) }
+func sum(fields []byte) uint32 { return adler32.Checksum(fields) }
 
 // ErrCorrupt reports bytes that are no plan of this version. The cure is to
 // compute the plan again.
