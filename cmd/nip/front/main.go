@@ -48,12 +48,13 @@ func main() {
 // would be a hundred.
 func warm() {
 	const page, size = 8 << 10, 512 << 10
-	begin := uintptr(unsafe.Pointer(&somewhere[0])) &^ (page - 1)
+	somewhere = make([]byte, page)
+	begin := uintptr(unsafe.Pointer(&somewhere[0]))
 	_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, begin, size, unix.MADV_POPULATE_WRITE)
 }
 
-// somewhere is in the heap, where it ended when it was made.
-var somewhere = make([]byte, 16)
+// somewhere is in the heap, where it ended when warm began.
+var somewhere []byte
 
 // errNoPlan reports that there is no valid plan.
 var errNoPlan = errors.New("no launch plan")
