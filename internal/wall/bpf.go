@@ -228,3 +228,118 @@ func (p Filter) Bytes() []byte {
 	}
 	return b
 }
+
+// reach is how far behind the next instruction a conditional jump leads at most.
+const reach = 255
+
+// share returns the same program with fewer instructions: what does the same from
+// some instruction on is there once wherever jumps reach it. A third of a filter are
+// returns, and the kernel takes a fifth of a microsecond or more for each instruction
+// when it checks and compiles a filter, at every start of a cell.
+func (p Filter) share() Filter {
+	for {
+		q := slices.Clone(p)
+		q.retarget()
+		if q = q.reachable(); len(q) == len(p) {
+			return q
+		}
+		p = q
+	}
+}
+
+// meaning is what a program does from an instruction on: two that have the same do
+// the same.
+type meaning struct {
+	Instruction
+	next, other int // numbers of the meanings that follow; of a jump other is where it leads
+}
+
+// meanings numbers them for each instruction.
+func (p Filter) meanings() []int {
+	of, numbers := make([]int, len(p)), map[meaning]int{}
+	for i := len(p) - 1; i >= 0; i-- {
+		m := meaning{Instruction: p[i]}
+		switch p[i].Code {
+		case opRet:
+		case opJa:
+			of[i] = of[i+1+int(p[i].K)]
+			continue
+		case opJeq, opJge, opJgt:
+			m.Jt, m.Jf = 0, 0
+			m.next, m.other = of[i+1+int(p[i].Jf)], of[i+1+int(p[i].Jt)]
+		default:
+			m.next = of[i+1]
+		}
+		if numbers[m] == 0 {
+			numbers[m] = len(numbers) + 1
+		}
+		of[i] = numbers[m]
+	}
+	return of
+}
+
+// retarget makes jumps lead to as few instructions as can be. From the end on, the
+// one of a meaning that was chosen last is taken as long as it is in reach: then the
+// jumps before, which reach less far, find theirs among few.
+func (p Filter) retarget() {
+	of, chosen := p.meanings(), map[int]int{}
+	choose := func(from, to int) int {
+		if at, ok := chosen[of[to]]; ok && at-from-1 <= reach {
+			return at
+		}
+		chosen[of[to]] = to
+		return to
+	}
+	for i := len(p) - 1; i >= 0; i-- {
+		switch p[i].Code {
+		case opJa:
+			if to := i + 1 + int(p[i].K); p[to].Code == opRet {
+				p[i] = p[to]
+			}
+		case opJeq, opJge, opJgt:
+			for _, side := range []*uint8{&p[i].Jt, &p[i].Jf} {
+				*side = uint8(choose(i, i+1+int(*side)) - i - 1)
+			}
+		}
+	}
+}
+
+// reachable leaves out what no path comes to.
+func (p Filter) reachable() Filter {
+	live := make([]bool, len(p))
+	live[0] = true
+	for i, in := range p {
+		if !live[i] {
+			continue
+		}
+		switch in.Code {
+		case opRet:
+		case opJa:
+			live[i+1+int(in.K)] = true
+		case opJeq, opJge, opJgt:
+			live[i+1+int(in.Jt)], live[i+1+int(in.Jf)] = true, true
+		default:
+			live[i+1] = true
+		}
+	}
+	at := make([]int, len(p)) // where each comes to stand
+	var q Filter
+	for i := range p {
+		if at[i] = len(q); live[i] {
+			q = append(q, p[i])
+		}
+	}
+	for i, in := range p {
+		if !live[i] {
+			continue
+		}
+		n := &q[at[i]]
+		switch in.Code {
+		case opJa:
+			n.K = uint32(at[i+1+int(in.K)] - at[i] - 1)
+		case opJeq, opJge, opJgt:
+			n.Jt, n.Jf = uint8(at[i+1+int(in.Jt)]-at[i]-1), uint8(at[i+1+int(in.Jf)]-at[i]-1)
+		}
+	}
+	return q
+}

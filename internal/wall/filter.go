@@ -32,7 +32,7 @@ func compile(a Arch, pledge capability.Pledge, list []promise, ask func(*promise
 	if nr, ok := a.Number("execve"); ok && !settled(calls[nr]) {
 		calls[nr] = append(calls[nr], clause{tests: presented(), verdict: Allow})
 	}
-	return assemble(a, calls, Fault)
+	return assemble(a, calls, Fault).share()
 }
 
 // settled reports whether a clause without conditions ends the list: what
