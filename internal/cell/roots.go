@@ -154,7 +154,11 @@ func (c *cell) placeShortcuts(roots []zone.Root) ([]zone.Root, error) {
 			if !ok || of.FD != zone.ViewFD {
 				continue // something else is unveiled there
 			}
-			roots = append(roots, zone.Root{Prefix: name, FD: fd, Flags: zone.Within | of.Flags&zone.InRoot})
+			flags := zone.Within | of.Flags&zone.InRoot
+			if below(name, c.Plan.Prefix) { // others are symlinks, or below one
+				flags |= known(c.Plan.View)
+			}
+			roots = append(roots, zone.Root{Prefix: name, FD: fd, Flags: flags})
 		}
 	}
 	return roots, nil
@@ -176,13 +180,13 @@ func (c *cell) roots() []zone.Root {
 	fiber := "/Cell/" + c.state.fiber
 	t := rootTable{list: []zone.Root{
 		{Prefix: "/", FD: zone.ViewFD, Flags: zone.InRoot},
-		{Prefix: c.Plan.View, FD: zone.ViewFD}, // above it are directories of its name, not "/"
+		{Prefix: c.Plan.View, FD: zone.ViewFD, Flags: known(c.Plan.View)}, // above it are directories of its name, not "/"
 		{Prefix: "/tmp", FD: zone.TmpFD},
 		{Prefix: "/var/tmp", FD: zone.TmpFD},
 		{Prefix: "/dev/shm", FD: zone.TmpFD},
 		{Prefix: fiber + "/tmp", FD: zone.TmpFD},
 		{Prefix: "/Cell/self/tmp", FD: zone.TmpFD},
-		{Prefix: c.homeName(), FD: zone.HomeFD},
+		{Prefix: c.homeName(), FD: zone.HomeFD, Flags: zone.Known},
 		{Prefix: "/Cell", FD: zone.Ask}, {Prefix: "/Data", FD: zone.Ask}, {Prefix: "/dev", FD: zone.Ask}, {Prefix: "/proc", FD: zone.Ask},
 	}}
 	t.announce(c.Plan.View, false)
@@ -195,12 +199,12 @@ func (c *cell) roots() []zone.Root {
 		t.add(zone.Root{Prefix: f, FD: zone.Ask, Flags: zone.Unseen})
 	}
 	for i, u := range c.unveil {
-		fd := zone.Ask
+		fd, flags := zone.Ask, zone.Unseen
 		if at := c.unveilFD[i]; at >= zone.FirstFD && at <= zone.LastFD {
-			fd = at
+			fd, flags = at, flags|known(u.Path)
 		}
 		t.announce(u.Path, true)
-		t.add(zone.Root{Prefix: u.Path, FD: fd, Flags: zone.Unseen})
+		t.add(zone.Root{Prefix: u.Path, FD: fd, Flags: flags})
 	}
 	return t.list
 }
@@ -245,6 +249,20 @@ func (t *rootTable) announce(path string, listed bool) {
 		}
 		t.add(r)
 	}
+}
+
+// known returns Known for a directory's name if nothing on the way there is a symlink
+// of the view's, as usr may be.
+func known(name string) zone.RootFlags {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_SYMLINKS}
+	fd, err := unix.Openat2(zone.ViewFD, name, &how)
+	if err == nil {
+		unix.Close(fd) // a path descriptor has nothing to flush
+	}
+	if errors.Is(err, unix.ELOOP) {
+		return 0
+	}
+	return zone.Known
 }
 
 // inView reports whether the view has something of that name.

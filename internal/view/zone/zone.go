@@ -127,6 +127,11 @@ const Unseen RootFlags = 4
 // below. With InRoot it is part of the cell's "/".
 const Within RootFlags = 8
 
+// Known says that the prefix and all that it lies below are directories, none of them
+// a symlink, as long as the cell lives: so readlink needs not look at them, which
+// realpath asks of each directory on the way.
+const Known RootFlags = 16
+
 // Ask as a root's descriptor sends the names below it to the supervisor.
 const Ask = -1
 
@@ -221,9 +226,10 @@ func (r Root) check() error {
 	if !canonical(r.Prefix) {
 		return fmt.Errorf("%w: prefix %q", ErrTable, r.Prefix)
 	}
-	exact := r.Flags&^Unseen == Exact && r.FD == Ask
-	within := r.Flags&^InRoot == Within && r.FD != Ask
-	if !exact && (r.FD != Ask && (r.FD < PackageFD || r.FD > LastFD) || !within && r.Flags&^(InRoot|Unseen) != 0) {
+	flags := r.Flags &^ Known
+	exact := flags&^Unseen == Exact && r.FD == Ask
+	within := flags&^InRoot == Within && r.FD != Ask
+	if !exact && (r.FD != Ask && (r.FD < PackageFD || r.FD > LastFD) || !within && flags&^(InRoot|Unseen) != 0) {
 		return fmt.Errorf("%w: %s has descriptor %d and flags %#x", ErrTable, r.Prefix, r.FD, uint32(r.Flags))
 	}
 	return nil

@@ -121,7 +121,7 @@ func Header() []byte {
 		value uint64
 	}{
 		{"ADDR", zone.Addr}, {"SIZE", zone.Size}, {"TABLE", zone.TableAddr}, {"EMPTY", zone.EmptyAddr}, {"FD", zone.FD}, {"VIEW_FD", zone.ViewFD},
-		{"MAGIC", zone.Magic}, {"FLAGS", zone.HeaderFlags}, {"ASK_ALL", zone.AskAll}, {"IN_ROOT", uint64(zone.InRoot)}, {"WITHIN", uint64(zone.Within)},
+		{"MAGIC", zone.Magic}, {"FLAGS", zone.HeaderFlags}, {"ASK_ALL", zone.AskAll}, {"IN_ROOT", uint64(zone.InRoot)}, {"WITHIN", uint64(zone.Within)}, {"KNOWN", uint64(zone.Known)},
 		{"EXACT", uint64(zone.Exact)}, {"HAS_EXACT", zone.HasExact}, {"UNSEEN", uint64(zone.Unseen)}, {"LISTED", zone.Listed}, {"FCHDIR_MARK", zone.FchdirMark}, {"VIRTUAL", zone.VirtualCwd},
 		{"SLOT_SIZE", zone.SlotSize}, {"HOW_SIZE", zone.HowSize},
 	} {

@@ -110,6 +110,22 @@ static inline const char *below(const char *p, const char *prefix, const char *e
 	return skip(p);
 }
 
+/* above reports whether the absolute path p is a prefix or something that it lies below. */
+static int above(const char *p, const char *prefix, const char *end)
+{
+	for (p = skip(p); *p; p = skip(p)) {
+		if (prefix == end)
+			return 0;
+		prefix++; /* both stand before a slash */
+		while (prefix < end && *prefix != '/')
+			if (*p++ != *prefix++)
+				return 0;
+		if (*p && *p != '/')
+			return 0;
+	}
+	return 1;
+}
+
 /* parent reports whether a component, which begins at p, is "..". */
 static int parent(const char *p)
 {
@@ -170,6 +186,21 @@ static int locate(long dirfd, const char *path, struct place *to, int i)
 		/* ".." may end where the supervisor lists, whatever symlinks are on the way. */
 		return !(to->view && t->flags & ZONE_HAS_EXACT && parent(last(to->rest)));
 	}
+	return 0;
+}
+
+/* known reports whether a path is that of a directory which is known to be one. */
+static int known(const char *path)
+{
+	const struct table *t = table();
+	const struct root *r = (const struct root *)(t + 1);
+	int i;
+
+	if (bad_pointer(path) || t->flags & ZONE_ASK_ALL || *path != '/')
+		return 0;
+	for (i = 0; i < t->roots; i++, r++)
+		if (r->flags & ZONE_KNOWN && above(path, (const char *)t + r->off, (const char *)t + r->off + r->len))
+			return 1;
 	return 0;
 }
 

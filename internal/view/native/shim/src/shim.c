@@ -96,8 +96,9 @@ static long do_readlink(long dirfd, const char *path, char *buf, long size, long
 		return ASK;
 	if (!bad_pointer(path) && !*path)
 		return sys4(NR_readlinkat, dirfd, (long)EMPTY, (long)buf, size);
-	if (!locate(dirfd, path, &at, 0) && at.fd == LISTED)
-		return -EINVAL; /* no symlink: programs ask that of each directory on the way (realpath) */
+	/* No symlink: programs ask that of each directory on the way (realpath). */
+	if (known(path) || (!locate(dirfd, path, &at, 0) && at.fd == LISTED))
+		return -EINVAL;
 	fd = hold(dirfd, path, O_NOFOLLOW, nr);
 	if (fd < 0)
 		return fd;
