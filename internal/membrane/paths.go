@@ -110,7 +110,7 @@ func isDir(fd int) bool {
 // hole of the view; then fd is closed.
 func (m *Membrane) final(p *way, fd int, errno unix.Errno) bool {
 	switch {
-	case errno == unix.EXDEV:
+	case errno == unix.EXDEV, errno == unix.EAGAIN: // EAGAIN: a rename, of whatever, ran beside ".."
 		return false
 	case !p.nested:
 		return true
