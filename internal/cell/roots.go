@@ -156,7 +156,7 @@ func (c *cell) placeShortcuts(roots []zone.Root) ([]zone.Root, error) {
 			}
 			flags := zone.Within | of.Flags&zone.InRoot
 			if below(name, c.Plan.Prefix) { // others are symlinks, or below one
-				flags |= known(c.Plan.View)
+				flags |= of.Flags & zone.Known
 			}
 			roots = append(roots, zone.Root{Prefix: name, FD: fd, Flags: flags})
 		}

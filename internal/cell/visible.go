@@ -200,8 +200,7 @@ func (c *cell) sees(path string) bool {
 // rules lists all that the cell may touch: the plan's part, its own
 // directories, what is unveiled.
 func (c *cell) rules() []wall.Rule {
-	own := wall.Scratch.Under(c.pledge)
-	rules := make([]wall.Rule, 0, len(c.Plan.Rules)+len(c.unveil)+3)
+	rules := make([]wall.Rule, 0, len(c.Plan.Rules)+len(c.unveil)+len(c.resolver)+4)
 	for _, r := range c.Plan.Rules {
 		access := wall.Access(r.Access)
 		if access == wall.Package && c.sight >= wall.Native {
@@ -209,10 +208,7 @@ func (c *cell) rules() []wall.Rule {
 		}
 		rules = append(rules, wall.Rule{Path: r.Path, Access: access, Optional: r.Optional})
 	}
-	rules = append(rules,
-		wall.Rule{Path: c.home, Access: own},
-		wall.Rule{Path: c.state.tmp(), Access: own},
-		wall.Rule{Path: c.state.run(), Access: own})
+	rules = append(rules, c.ownRules()...)
 	for _, u := range c.unveil {
 		rules = append(rules, wall.Rule{Path: u.Path, Access: wall.AccessOf(u.Rights, c.pledge), Resolved: true})
 	}
@@ -225,11 +221,16 @@ func (c *cell) rules() []wall.Rule {
 	return rules
 }
 
+// ownRules are those of the cell's own directories.
+func (c *cell) ownRules() []wall.Rule {
+	own := wall.Scratch.Under(c.pledge)
+	return []wall.Rule{{Path: c.home, Access: own}, {Path: c.state.tmp(), Access: own}, {Path: c.state.run(), Access: own}}
+}
+
 // lengthRules are those of rules that truncating needs, without what Unhindered
 // adds.
 func (c *cell) lengthRules() []wall.Rule {
-	own := wall.Scratch.Under(c.pledge)
-	rules := []wall.Rule{{Path: c.home, Access: own}, {Path: c.state.tmp(), Access: own}, {Path: c.state.run(), Access: own}}
+	rules := c.ownRules()
 	for i, u := range c.unveil {
 		rules = append(rules, wall.Rule{Path: u.Path, FD: c.unveilFD[i], Access: wall.AccessOf(u.Rights, c.pledge)})
 	}

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"nipcells/internal/hier"
 )
 
 // Own returns the own key of dir and makes it if there is none. Any number of
@@ -91,7 +93,7 @@ func makeOwn(dir string) error {
 		}
 		return err
 	}
-	return syncDir(dir)
+	return hier.SyncDir(dir)
 }
 
 // Trusted returns the keys that were added, sorted by id. The own key is not
@@ -171,7 +173,7 @@ func Remove(dir, which string) (Key, error) {
 			return Key{}, fmt.Errorf("remove trusted key %s: %w", found.ID(), err)
 		}
 	}
-	return *found, syncDir(filepath.Join(dir, "trusted"))
+	return *found, hier.SyncDir(filepath.Join(dir, "trusted"))
 }
 
 // trustedFile is a file of the directory of trusted keys.
@@ -245,41 +247,15 @@ func write(dir, name, text string, mode fs.FileMode) error {
 		os.Remove(temp) // of no use now
 		return err
 	}
-	return syncDir(dir)
+	return hier.SyncDir(dir)
 }
 
 // writeTemp writes a synced file under a name of its own and returns its path.
 func writeTemp(dir, text string, mode fs.FileMode) (string, error) {
 	temp := filepath.Join(dir, ".new-"+rand.Text())
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return "", err
-	}
-	_, err = f.WriteString(text)
-	if err == nil {
-		err = f.Chmod(mode) // also where the umask would take something away
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
+	if err := hier.WriteFile(temp, []byte(text), mode); err != nil {
 		os.Remove(temp) // of no use now
 		return "", err
 	}
 	return temp, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close() // was only read
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
-	}
-	return nil
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // Making the table of names takes a good part of a millisecond, and most cells
-// never ask for anything that needs it: they remove a temporary file, open a device, look at a file of the resolver's. Until the table is there,
-// what lies at or below a name that no other name lies below is found by that name
+// never ask for anything that needs it: they remove a temporary file, open a
+// device, look at a file of the resolver's. Until the table is there, what lies at or below a name that no other name lies below is found by that name
 // alone. For all else the handler gives up with unnamed, the table is made, and it
 // begins again: nothing has been done by then.
 

@@ -55,8 +55,8 @@ func statx(m *Membrane, n *notification) (int64, unix.Errno) {
 	return 0, writeStruct(m, n, n.args[4], &st)
 }
 
-// accessCall handles access, faccessat and faccessat2. Who asks is the cell's user. That real and effective user might differ is of no account:
-// in a cell they cannot.
+// accessCall handles access, faccessat and faccessat2. Who asks is the cell's user.
+// That real and effective user might differ is of no account: in a cell they cannot.
 func accessCall(dir, path, flags int) handler {
 	return func(m *Membrane, n *notification) (int64, unix.Errno) {
 		dirfd, bits, mode := int32(unix.AT_FDCWD), uint32(0), uint32(n.args[path+1])

@@ -47,8 +47,8 @@ func bind(m *Membrane, n *notification) (int64, unix.Errno) {
 	return 0, m.act(func() unix.Errno { return socketAddress(unix.SYS_BIND, fd, address) })
 }
 
-// connect waits, if it has to, on a thread that is kept for such calls. One that waits for a
-// caller that has gone ends as soon as the copy of the socket is shut down.
+// connect waits, if it has to, on a thread that is kept for such calls. One that
+// waits for a caller that has gone ends as soon as the copy of the socket is shut down.
 func connect(m *Membrane, n *notification) (int64, unix.Errno) {
 	fd, address, errno := m.socketOf(n)
 	if errno != 0 {

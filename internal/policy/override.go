@@ -215,7 +215,10 @@ func keep(root *hier.Root, name string, o capability.Override) error {
 	// 1. On the disk, under a name that nobody reads.
 	place, tmp := file(root, name), root.Join("Nexus/overrides/.new")
 	if !o.IsZero() {
-		if err := writeFile(tmp, write(o)); err != nil {
+		if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a change that died
+			return err
+		}
+		if err := hier.WriteFile(tmp, write(o), 0o644); err != nil {
 			return err
 		}
 	}
@@ -228,7 +231,7 @@ func keep(root *hier.Root, name string, o capability.Override) error {
 	if o.IsZero() {
 		err = Forget(root, name)
 	} else if err = os.Rename(tmp, place); err == nil {
-		err = syncDir(filepath.Dir(place))
+		err = hier.SyncDir(filepath.Dir(place))
 	}
 	return err
 }
@@ -243,41 +246,9 @@ func Forget(root *hier.Root, name string) error {
 	} else if err != nil {
 		return fmt.Errorf("forget overrides: %w", err)
 	}
-	if err := syncDir(filepath.Dir(place)); err != nil {
+	if err := hier.SyncDir(filepath.Dir(place)); err != nil {
 		return err
 	}
 	os.Remove(root.Join("Nexus/overrides")) // fails, rightly, if there are others
-	return nil
-}
-
-func writeFile(path string, b []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	return err
-}
-
-// syncDir makes the entries of a directory survive a power cut.
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	err = f.Sync()
-	f.Close() // only synced
-	if err != nil {
-		return fmt.Errorf("sync %s: %w", path, err)
-	}
 	return nil
 }

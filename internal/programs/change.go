@@ -112,7 +112,7 @@ func begin(root *hier.Root, in intent, opt *Options) (*change, error) {
 	}
 	opt.at("intent")
 	tmp := c.path("intent.new")
-	err := writeFile(tmp, []byte(in.encode()), 0o600)
+	err := hier.WriteFile(tmp, []byte(in.encode()), 0o600)
 	if err == nil {
 		err = os.Rename(tmp, c.path("intent"))
 	}
@@ -167,14 +167,8 @@ func (c *change) sync(dirs ...string) error {
 		return nil
 	}
 	for _, d := range dirs {
-		f, err := os.Open(d)
-		if err != nil {
+		if err := hier.SyncDir(d); err != nil {
 			return err
-		}
-		err = f.Sync()
-		f.Close() // only synced
-		if err != nil {
-			return fmt.Errorf("sync %s: %w", d, err)
 		}
 	}
 	return nil
@@ -206,26 +200,6 @@ func (c *change) log(kind string, fields ...ledger.Field) error {
 		_, err = l.Append(kind, fields...)
 	} else {
 		_, err = l.AppendSync(kind, fields...)
-	}
-	return err
-}
-
-// writeFile writes a new file of the caller's mode, whatever the umask, and
-// makes it survive a power cut.
-func writeFile(path string, b []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
 	}
 	return err
 }

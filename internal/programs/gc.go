@@ -187,7 +187,7 @@ func rebuildIndex(p *Installed) error {
 	}
 	tmp := p.Root.Join("Cas/tmp/index")
 	os.Remove(tmp) // of one that died; the next line tells if that failed
-	if err := writeFile(tmp, encodeIndex(contents), 0o444); err != nil {
+	if err := hier.WriteFile(tmp, encodeIndex(contents), 0o444); err != nil {
 		return fmt.Errorf("rebuild chunk index of %s: %w", p, err)
 	}
 	if err := os.Rename(tmp, p.Root.Join(rel)); err != nil {

@@ -237,13 +237,14 @@ const reach = 255
 // returns, and the kernel takes a fifth of a microsecond or more for each instruction
 // when it checks and compiles a filter, at every start of a cell.
 func (p Filter) share() Filter {
-	for {
-		q := slices.Clone(p)
-		q.retarget()
-		if q = q.reachable(); len(q) == len(p) {
+	of, meanings := p.meanings()
+	for p = slices.Clone(p); ; {
+		p.retarget(of, meanings)
+		q, left := p.reachable(of)
+		if len(q) == len(p) {
 			return q
 		}
-		p = q
+		p, of = q, left
 	}
 }
 
@@ -254,9 +255,10 @@ type meaning struct {
 	next, other int // numbers of the meanings that follow; of a jump other is where it leads
 }
 
-// meanings numbers them for each instruction.
-func (p Filter) meanings() []int {
-	of, numbers := make([]int, len(p)), map[meaning]int{}
+// meanings returns the number of each instruction's, from 1 on, and how many there are.
+func (p Filter) meanings() (of []int, n int) {
+	of = make([]int, len(p))
+	numbers := make(map[meaning]int, len(p))
 	for i := len(p) - 1; i >= 0; i-- {
 		m := meaning{Instruction: p[i]}
 		switch p[i].Code {
@@ -275,16 +277,16 @@ func (p Filter) meanings() []int {
 		}
 		of[i] = numbers[m]
 	}
-	return of
+	return of, len(numbers)
 }
 
 // retarget makes jumps lead to as few instructions as can be. From the end on, the
 // one of a meaning that was chosen last is taken as long as it is in reach: then the
 // jumps before, which reach less far, find theirs among few.
-func (p Filter) retarget() {
-	of, chosen := p.meanings(), map[int]int{}
+func (p Filter) retarget(of []int, meanings int) {
+	chosen := make([]int, meanings+1) // never the first instruction: 0 is none
 	choose := func(from, to int) int {
-		if at, ok := chosen[of[to]]; ok && at-from-1 <= reach {
+		if at := chosen[of[to]]; at > 0 && at-from-1 <= reach {
 			return at
 		}
 		chosen[of[to]] = to
@@ -304,8 +306,8 @@ func (p Filter) retarget() {
 	}
 }
 
-// reachable leaves out what no path comes to.
-func (p Filter) reachable() Filter {
+// reachable leaves out what no path comes to, and the numbers of it.
+func (p Filter) reachable(of []int) (q Filter, left []int) {
 	live := make([]bool, len(p))
 	live[0] = true
 	for i, in := range p {
@@ -323,10 +325,9 @@ func (p Filter) reachable() Filter {
 		}
 	}
 	at := make([]int, len(p)) // where each comes to stand
-	var q Filter
 	for i := range p {
 		if at[i] = len(q); live[i] {
-			q = append(q, p[i])
+			q, left = append(q, p[i]), append(left, of[i])
 		}
 	}
 	for i, in := range p {
@@ -341,5 +342,5 @@ func (p Filter) reachable() Filter {
 			n.Jt, n.Jf = uint8(at[i+1+int(in.Jt)]-at[i]-1), uint8(at[i+1+int(in.Jf)]-at[i]-1)
 		}
 	}
-	return q
+	return q, left
 }

@@ -201,10 +201,7 @@ func TestFiltersMeanTheirRows(t *testing.T) {
 			for _, c := range a.calls {
 				values := values[c.name]
 				for range 8 {
-					d := data{nr: c.nr, arch: a.audit}
-					for i := range d.args {
-						d.args[i] = values[rnd.IntN(len(values))]
-					}
+					d := a.random(rnd, c.nr, values)
 					got, err := p.execute(&d)
 					if err != nil {
 						t.Fatalf("%s %s: %s%#x: %v", a.Name, pledge, c.name, d.args, err)
@@ -228,4 +225,13 @@ func TestBytes(t *testing.T) {
 	if want := "\x34\x12\x05\x06\xde\xbc\x9a\x78"; string(b) != want {
 		t.Errorf("encoded as %x, want %x", b, want)
 	}
+}
+
+// random is a call with arguments of values.
+func (a Arch) random(rnd *rand.Rand, nr uint32, values []uint64) data {
+	d := data{nr: nr, arch: a.audit}
+	for i := range d.args {
+		d.args[i] = values[rnd.IntN(len(values))]
+	}
+	return d
 }

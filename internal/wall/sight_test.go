@@ -31,10 +31,7 @@ func TestHiddenIsStricter(t *testing.T) {
 			for _, c := range a.calls {
 				values := values[c.name]
 				for range 4 {
-					d := data{nr: c.nr, arch: a.audit}
-					for i := range d.args {
-						d.args[i] = values[rnd.IntN(len(values))]
-					}
+					d := a.random(rnd, c.nr, values)
 					was, err := plain.execute(&d)
 					if err != nil {
 						t.Fatal(err)

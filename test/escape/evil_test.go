@@ -203,37 +203,39 @@ func jumpOver(t *testing.T, image []byte) []byte {
 // writable makes the segment of the stub writable.
 func writable(t *testing.T, image []byte) []byte {
 	t.Helper()
-	out := bytes.Clone(image)
-	f, err := elf.NewFile(bytes.NewReader(image))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, p := range f.Progs {
-		if p.Type == elf.PT_LOAD && p.Vaddr <= f.Entry && f.Entry < p.Vaddr+p.Filesz {
-			at := binary.LittleEndian.Uint64(out[32:]) + uint64(i)*56 + 4 // e_phoff, p_flags
-			binary.LittleEndian.PutUint32(out[at:], uint32(p.Flags|elf.PF_W))
-			return out
-		}
-	}
-	t.Fatal("no segment has the entry")
-	return nil
+	return changed(t, image, func(f *elf.File, p *elf.Prog, header []byte) bool {
+		binary.LittleEndian.PutUint32(header[4:], uint32(p.Flags|elf.PF_W)) // p_flags
+		return p.Vaddr <= f.Entry && f.Entry < p.Vaddr+p.Filesz
+	})
 }
 
 // moved moves the first segment of a program, which is to be at 0x30000, to where the zone is.
 func moved(t *testing.T, image []byte) []byte {
 	t.Helper()
-	out := bytes.Clone(image)
+	return changed(t, image, func(_ *elf.File, p *elf.Prog, header []byte) bool {
+		binary.LittleEndian.PutUint64(header[16:], 0x10000) // p_vaddr
+		return p.Vaddr == 0x30000
+	})
+}
+
+// changed changes the program header of the one segment for which edit, which gets
+// a copy of the header to change, says so.
+func changed(t *testing.T, image []byte, edit func(f *elf.File, p *elf.Prog, header []byte) bool) []byte {
+	t.Helper()
+	const size = 56 // of an Elf64_Phdr
 	f, err := elf.NewFile(bytes.NewReader(image))
 	if err != nil {
 		t.Fatal(err)
 	}
+	out := bytes.Clone(image)
 	for i, p := range f.Progs {
-		if p.Type == elf.PT_LOAD && p.Vaddr == 0x30000 {
-			at := binary.LittleEndian.Uint64(out[32:]) + uint64(i)*56 + 16 // e_phoff, p_vaddr
-			binary.LittleEndian.PutUint64(out[at:], 0x10000)
+		header := out[binary.LittleEndian.Uint64(out[32:])+uint64(i)*size:][:size] // e_phoff
+		copied := bytes.Clone(header)
+		if p.Type == elf.PT_LOAD && edit(f, p, copied) {
+			copy(header, copied)
 			return out
 		}
 	}
-	t.Fatal("no segment is at 0x30000")
+	t.Fatal("no segment is the one to be changed")
 	return nil
 }

@@ -27,13 +27,7 @@ const handedSource = "test/escape/testdata/handed.c"
 // what is unveiled. Outside, each attempt of the same program succeeds.
 func TestHanded(t *testing.T) {
 	r := rig.NewRoot(t)
-	above := []string{r.Base, r.Dir, r.Path("Data"), r.Path("Data/apps"), r.Path("System"), r.Path("System/Views")}
-	for _, dir := range above {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ids := hide(t, r, above...)
+	above, ids := hideAbove(t, r)
 
 	s := layOut(t, r, "outside")
 	gcc(t, handedSource, r.Base+"/handed", "static")
@@ -208,13 +202,7 @@ func (s *place) start(c *exec.Cmd) error {
 // and cannot even read what is in them.
 func TestHandedToAnotherCell(t *testing.T) {
 	r := rig.NewRoot(t)
-	above := []string{r.Base, r.Dir, r.Path("Data"), r.Path("Data/apps"), r.Path("System"), r.Path("System/Views")}
-	for _, dir := range above {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ids := hide(t, r, above...)
+	_, ids := hideAbove(t, r)
 	given := r.Base + "/given"
 	r.Write(given+"/text", hiddenText, 0o644)
 	r.Write(r.Path("Data/apps/giver/text"), hiddenText, 0o644)

@@ -17,13 +17,7 @@ import (
 func TestRaces(t *testing.T) {
 	r := rig.NewRoot(t)
 	r.Must("ps") // makes the directories of the root
-	above := []string{r.Base, r.Dir, r.Path("Data"), r.Path("Data/apps"), r.Path("System"), r.Path("System/Views")}
-	for _, dir := range above {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ids := hide(t, r, above...)
+	above, ids := hideAbove(t, r)
 	long := fmt.Sprint(atLength(3*time.Second, time.Minute).Seconds())
 	for _, c := range []struct{ kind, rights string }{{"dynamic", "rw"}, {"static", "rw"}, {"static-pie", "rwx"}} {
 		name, work := "race-"+c.kind, r.Base+"/work-"+c.kind

@@ -2,7 +2,6 @@ package escape
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,13 +14,7 @@ import (
 // something else.
 func TestRandomOpens(t *testing.T) {
 	r := rig.NewRoot(t)
-	above := []string{r.Base, r.Dir, r.Path("Data"), r.Path("Data/apps"), r.Path("System"), r.Path("System/Views")}
-	for _, dir := range above {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ids := hide(t, r, above...)
+	above, ids := hideAbove(t, r)
 	work := r.Base + "/work"
 	r.Write(work+"/inside", "inside", 0o644)
 	length, seed := atLength(2*time.Second, 10*time.Minute), fmt.Sprint(time.Now().UnixNano())

@@ -26,6 +26,18 @@ func atLength(short, long time.Duration) time.Duration {
 	return short
 }
 
+// hideAbove hides files in the directories above all that a cell is given.
+func hideAbove(t *testing.T, r *rig.Root) (above, ids []string) {
+	t.Helper()
+	above = []string{r.Base, r.Dir, r.Path("Data"), r.Path("Data/apps"), r.Path("System"), r.Path("System/Views")}
+	for _, dir := range above {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return above, hide(t, r, above...)
+}
+
 // hide puts files that no cell may learn of into each of dirs, and returns device
 // and inode of them and of all directories on the way there, as the programs that
 // look for them want to be told.

@@ -2,7 +2,6 @@ package escape
 
 import (
 	"os"
-	"strings"
 	"testing"
 
 	"nipcells/test/rig"
@@ -37,7 +36,7 @@ func TestZone(t *testing.T) {
 			}
 			// What no promise permits is refused, so that the program goes on.
 			res := rig.Run(t, r.Command("run", "--deny", "--unveil", work+":rw", name))
-			attempts, controls := told(t, res.Stdout)
+			attempts, controls := rig.Told(t, res.Stdout)
 			if res.Code != 0 || attempts < 126 || controls < 9 {
 				t.Errorf("exit status %d, %d attempts, %d controls\n%s", res.Code, attempts, controls, res.Stderr)
 			}
@@ -54,27 +53,10 @@ func TestZoneWithoutRoom(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			installC(t, r, "exhaust-"+kind, "test/escape/testdata/exhaust.c", kind)
 			res := rig.Run(t, r.Command("run", "--deny", "exhaust-"+kind))
-			attempts, controls := told(t, res.Stdout)
+			attempts, controls := rig.Told(t, res.Stdout)
 			if res.Code != 0 || attempts < 35 || controls < 4 {
 				t.Errorf("exit status %d, %d attempts, %d controls\n%s", res.Code, attempts, controls, res.Stderr)
 			}
 		})
 	}
-}
-
-// told counts lines that say "refused" and such that say "works"; any other fails
-// the test.
-func told(t *testing.T, text string) (attempts, controls int) {
-	t.Helper()
-	for line := range strings.Lines(text) {
-		switch {
-		case strings.HasSuffix(line, " refused\n"):
-			attempts++
-		case strings.HasSuffix(line, " works\n"):
-			controls++
-		default:
-			t.Error(strings.TrimSpace(line))
-		}
-	}
-	return attempts, controls
 }

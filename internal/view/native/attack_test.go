@@ -3,12 +3,12 @@ package native_test
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"nipcells/internal/view/native"
 	"nipcells/internal/view/native/shim/build"
 	"nipcells/test/bench/view/scratch"
+	"nipcells/test/rig"
 )
 
 // TestAttacks: nothing that a program can do to its own memory and descriptors
@@ -33,17 +33,7 @@ func TestAttacks(t *testing.T) {
 			tr := tree(t, nil, nil, program)
 			furnish(t, tr)
 			out, r := run(t, tr, scratch.Native, "/usr/bin/attack")
-			attempts, controls := 0, 0
-			for line := range strings.Lines(out) {
-				switch {
-				case strings.HasSuffix(line, " refused\n"):
-					attempts++
-				case strings.HasSuffix(line, " works\n"):
-					controls++
-				default:
-					t.Error(strings.TrimSpace(line))
-				}
-			}
+			attempts, controls := rig.Told(t, out)
 			if r.Exit != 0 || attempts < 126 || controls < 10 {
 				t.Errorf("exit %d, %d attempts, %d controls", r.Exit, attempts, controls)
 			}

@@ -22,18 +22,6 @@ enum { SEALED = 80, OWN = 81 }; /* how the next program ends */
 static char self[4096];
 static char identity[2][64]; /* of the zone's file and of the view */
 
-static void tell(const char *what, int open)
-{
-	printf("%-56s %s\n", what, open ? "OPEN" : "refused");
-	fflush(stdout);
-}
-
-static void control(const char *what, int works)
-{
-	printf("%-56s %s\n", what, works ? "works" : "BROKEN");
-	fflush(stdout);
-}
-
 static void identify(int fd, char *to)
 {
 	struct stat st;

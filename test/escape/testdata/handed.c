@@ -27,18 +27,6 @@
 
 static const char *base, *work_name = "", *read_name = "";
 
-static void tell(const char *what, int open)
-{
-	printf("%-56s %s\n", what, open ? "OPEN" : "refused");
-	fflush(stdout);
-}
-
-static void control(const char *what, int works)
-{
-	printf("%-56s %s\n", what, works ? "works" : "BROKEN");
-	fflush(stdout);
-}
-
 /* by_call makes call number n that looks at a path; it returns an error, or 0. */
 static int by_call(int n, int dir, const char *path)
 {

@@ -37,18 +37,6 @@ struct how {
 	unsigned long flags, mode, resolve;
 };
 
-static void tell(const char *what, int open)
-{
-	printf("%-48s %s\n", what, open ? "OPEN" : "refused");
-	fflush(stdout);
-}
-
-static void control(const char *what, int works)
-{
-	printf("%-48s %s\n", what, works ? "works" : "BROKEN");
-	fflush(stdout);
-}
-
 static char before[ZONE_SIZE];
 
 /* changed reports whether the zone is not what it was. */

@@ -1,8 +1,12 @@
-/* raw.h: system calls as a hostile program makes them, and the slots of the zone that it may pass to openat2. */
+/*
+ * raw.h: system calls as a hostile program makes them, the slots of the zone that it
+ * may pass to openat2, and how it says what became of its attempts.
+ */
 #ifndef RAW_H
 #define RAW_H
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "slot.h"
@@ -40,6 +44,18 @@ static inline long raw6(long nr, long a0, long a1, long a2, long a3, long a4, lo
 
 #define RAW(nr, a, b, c, d, e, f, ...) raw6(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 #define raw(...) RAW(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
+
+static inline void tell(const char *what, int open)
+{
+	printf("%-56s %s\n", what, open ? "OPEN" : "refused");
+	fflush(stdout);
+}
+
+static inline void control(const char *what, int works)
+{
+	printf("%-56s %s\n", what, works ? "works" : "BROKEN");
+	fflush(stdout);
+}
 
 static inline long openat2(long dir, const char *path, unsigned long how, unsigned long size)
 {

@@ -12,20 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+#include "../../timing.h"
 
 static char buf[1 << 16];
 static int file;
 static struct sockaddr_in to;
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
 
 static void must(int holds, const char *what)
 {
@@ -48,25 +40,6 @@ static void connected(void)
 	must(connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0, "connect");
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)); /* leaves no port behind */
 	close(fd);
-}
-
-static void measure(const char *name, void (*call)(void))
-{
-	double best = 1e18, t = now();
-	int round, i, n;
-
-	for (i = 0; i < 50; i++)
-		call();
-	n = (int)(2e7 / ((now() - t) / 50)) + 1;
-	for (round = 0; round < 7; round++) {
-		t = now();
-		for (i = 0; i < n; i++)
-			call();
-		t = (now() - t) / n;
-		if (t < best)
-			best = t;
-	}
-	printf("%s %.0f\n", name, best);
 }
 
 int main(int argc, char **argv)

@@ -13,16 +13,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
+#include "../../timing.h"
 
 static const char *path;
 static long files;
@@ -66,26 +58,6 @@ static int visit(const char *p, const struct stat *st, int type, struct FTW *f)
 	(void)p, (void)st, (void)f;
 	files += type == FTW_F;
 	return 0;
-}
-
-/* A round takes about a fiftieth of a second, as some calls take fifty times as long as others. */
-static void measure(const char *name, void (*call)(void))
-{
-	double best = 1e18, t = now();
-	int round, i, n;
-
-	for (i = 0; i < 100; i++)
-		call();
-	n = (int)(2e7 / ((now() - t) / 100)) + 1;
-	for (round = 0; round < 7; round++) {
-		t = now();
-		for (i = 0; i < n; i++)
-			call();
-		t = (now() - t) / n;
-		if (t < best)
-			best = t;
-	}
-	printf("%s %.0f\n", name, best);
 }
 
 int main(int argc, char **argv)
