@@ -111,8 +111,8 @@ func (s *state) fill(id wall.Identity) error {
 
 // describe is what a state says before the program runs.
 func describe(pkg, version, command string, started time.Time) string {
-	return fmt.Sprintf("supervisor=%d\npackage=%s\nversion=%s\ncommand=%s\nstarted=%s\n",
-		os.Getpid(), pkg, version, command, started.UTC().Format(time.RFC3339Nano))
+	return "supervisor=" + strconv.Itoa(os.Getpid()) + "\npackage=" + pkg + "\nversion=" + version +
+		"\ncommand=" + command + "\nstarted=" + started.UTC().Format(time.RFC3339Nano) + "\n"
 }
 
 // write puts text and more into the file, with one system call where it has
