@@ -19,6 +19,7 @@
  */
 #include "reach.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <linux/fs.h>
 #include <pthread.h>
@@ -373,20 +374,26 @@ static long tells(int kind)
 	return found;
 }
 
-/* tidy removes what calls have made with either name, so that both begin alike. */
-static void tidy(void)
+/*
+ * tidy removes what calls have made with either name, so that both begin alike:
+ * all of it, wherever directories have moved meanwhile. It closes dir.
+ */
+static void tidy(int dir, int depth)
 {
-	static const char *const in[] = { "", "a/", "a/b/", "a/b/c/", "b/", "b/c/", "c/", "dlink/b/c/" }, *const made[] = { "%s%s", "%s%s.d/%s", "%s%s.d", "%s%s.l" };
-	const int dirs[] = { work, home, tmp };
-	char path[64];
+	DIR *list = dir < 0 ? 0 : fdopendir(dir);
+	struct dirent *e;
 
-	for (unsigned d = 0; d < 3; d++)
-		for (unsigned n = 0; n < 2; n++)
-			for (unsigned i = 0; i < sizeof(in) / sizeof(*in) * 4; i++) {
-				snprintf(path, sizeof(path), made[i & 3], in[i / 4], names[n], names[n]);
-				if (unlinkat(dirs[d], path, 0))
-					unlinkat(dirs[d], path, AT_REMOVEDIR);
-			}
+	while (list && (e = readdir(list))) {
+		if (e->d_name[0] == '.')
+			continue;
+		if (depth && e->d_type == DT_DIR)
+			tidy(openat(dir, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), depth - 1);
+		for (int n = 0; n < 2; n++)
+			if (!strncmp(e->d_name, names[n], strlen(names[n])) && unlinkat(dir, e->d_name, 0))
+				unlinkat(dir, e->d_name, AT_REMOVEDIR);
+	}
+	if (list)
+		closedir(list);
 }
 
 int main(int argc, char **argv)
@@ -410,6 +417,8 @@ int main(int argc, char **argv)
 		printf("roots %d %d %d: %s\n", work, home, tmp, strerror(errno));
 		return 2;
 	}
+	const int roots[] = { work, home, tmp };
+
 	dup2((int)raw(SYS_inotify_init1, 0), 63);
 	for (int i = 0; i < 4; i++)
 		strcpy(paths[i], "../hidden");
@@ -422,8 +431,8 @@ int main(int argc, char **argv)
 		struct timespec t = { 0, 20000000 };
 
 		nanosleep(&t, 0);
-		if (in_cell)
-			tidy();
+		for (int i = 0; in_cell && i < 3; i++)
+			tidy(openat(roots[i], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), 8);
 		turn++;
 	}
 	stop = 1;
