@@ -20,6 +20,7 @@ type graftFlags struct {
 	stage   string
 	pledge  string
 	unveil  []string
+	net     []string
 }
 
 func newGraftCommand(a *app) *cobra.Command {
@@ -56,6 +57,7 @@ with nip pack.
 	fl.BoolVar(&f.options.Keep, "keep", false, "keep documentation, headers, static libraries")
 	fl.StringVar(&f.pledge, "pledge", "", "`LIST` of promises instead of those proposed")
 	fl.StringArrayVar(&f.unveil, "unveil", nil, "`PATH:rwxc` instead of those proposed; may be repeated")
+	fl.StringArrayVar(&f.net, "net", nil, "whom the sockets reach: a `RULE` such as example.org:443 (see nip run --help; default: all but the host itself); may be repeated")
 	fl.StringVar(&f.stage, "stage", "", "write files and recipe.kdl into the `DIRECTORY` instead of packing")
 	return c
 }
@@ -140,6 +142,13 @@ func (f *graftFlags) override(c *cobra.Command, r *npk.Recipe) (err error) {
 			return &usageError{verb: "graft", err: err}
 		}
 		r.Unveil = append(r.Unveil, u)
+	}
+	for _, s := range f.net {
+		rules, err := capability.ParseNet(s)
+		if err != nil {
+			return &usageError{verb: "graft", err: err}
+		}
+		r.Net = append(r.Net, rules...)
 	}
 	return nil
 }

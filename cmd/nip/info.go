@@ -47,6 +47,7 @@ type infoLine struct {
 	Programs  []infoCommand  `json:"programs"`
 	Pledge    []string       `json:"pledge"`
 	Unveil    []infoUnveil   `json:"unveil"`
+	Net       []string       `json:"net"` // rules for the network; none: all but the host itself
 	Bus       []string       `json:"bus"`
 	Budget    string         `json:"budget"`
 	Env       []infoVariable `json:"env"`
@@ -74,6 +75,7 @@ type infoCommand struct {
 type infoRights struct {
 	Pledge []string     `json:"pledge"`
 	Unveil []infoUnveil `json:"unveil"`
+	Net    []string     `json:"net"` // [] without INET and UDP
 	Budget string       `json:"budget"`
 }
 
@@ -98,11 +100,19 @@ func infoUnveils(unveils []capability.Unveil) []infoUnveil {
 	return l
 }
 
+func infoNets(nets []capability.Net) []string {
+	l := []string{}
+	for _, n := range nets {
+		l = append(l, n.String())
+	}
+	return l
+}
+
 // newInfoLine is about a package as whoever has the root own would run it.
 func newInfoLine(own *hier.Root, p *programs.Installed) (infoLine, error) {
 	m := &p.Head.Manifest
 	l := infoLine{packageLine: newPackageLine(p), Arch: m.Arch, Source: m.Source, Depends: list(m.Depends), Programs: []infoCommand{},
-		Pledge: list(m.Pledge.Words()), Unveil: infoUnveils(m.Unveil), Bus: list(m.Bus), Budget: m.Budget.String(), Env: []infoVariable{},
+		Pledge: list(m.Pledge.Words()), Unveil: infoUnveils(m.Unveil), Net: infoNets(m.Net), Bus: list(m.Bus), Budget: m.Budget.String(), Env: []infoVariable{},
 		Variant: m.Variant.String(), Tree: m.Tree.String(), Signer: keys.Key{Public: p.Head.Signer}.String(),
 		Directory: p.Root.Program(p.Title, p.Version), View: p.Root.View(p.Title, p.Version)}
 	l.Native, l.NativeWhy = p.Native()
@@ -122,7 +132,7 @@ func newInfoLine(own *hier.Root, p *programs.Installed) (infoLine, error) {
 		return l, err
 	}
 	l.given = given
-	l.Given = infoRights{list(given.Pledge.Words()), infoUnveils(given.Unveil), given.Budget.String()}
+	l.Given = infoRights{list(given.Pledge.Words()), infoUnveils(given.Unveil), infoNets(reached(given)), given.Budget.String()}
 	return l, l.addHeld(p)
 }
 
@@ -198,6 +208,7 @@ func (a *app) printInfo(own *hier.Root, p *programs.Installed) error {
 		{"commands", commands},
 		{"pledge", []string{p.Head.Manifest.Pledge.String()}},
 		{"unveil", unveil},
+		{"net", l.Net},
 		{"bus", l.Bus},
 		{"budget", []string{l.Budget}},
 		{"given", rightsLines(l.given)},

@@ -204,7 +204,7 @@ func (a *app) printRequest(r *npk.Recipe) {
 			a.say("  %-9s %s", what, printable(strings.Join(words, " ")))
 		}
 	}
-	var names, unveil []string
+	var names, unveil, nets []string
 	for _, c := range r.Commands {
 		names = append(names, c.Name)
 	}
@@ -215,6 +215,10 @@ func (a *app) printRequest(r *npk.Recipe) {
 	line("commands", names)
 	line("pledge", []string{r.Pledge.String()})
 	line("unveil", unveil)
+	for _, n := range r.Net {
+		nets = append(nets, n.String())
+	}
+	line("net", nets)
 	line("bus", r.Bus)
 	line("budget", strings.Fields(r.Budget.String()))
 	line("depends", r.Depends)

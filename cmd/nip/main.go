@@ -27,7 +27,7 @@ func main() { os.Exit(dispatch(os.Args[1:])) }
 // dispatch runs the verb and returns the exit status.
 func dispatch(args []string) int {
 	p := run.Program{
-		Plan: launch.Load, CreateRoot: true,
+		Plan: launch.Load, Lookup: lookup, CreateRoot: true,
 		Report: func(w io.Writer, err error) { report(w, runUsage(err)) },
 		Help:   func() int { return cliMain([]string{"help", "run"}) },
 	}

@@ -74,7 +74,7 @@ func policyMistakes() []mistake {
 			"nip: policy accept: want a PACKAGE\n" +
 				"     see nip help policy accept\n"},
 		{"decide nothing", (*desk).tool, set("tool"), 2,
-			"nip: policy set: want something to decide: --pledge, --unveil, --limit, --hide or --budget\n" +
+			"nip: policy set: want something to decide: --pledge, --unveil, --limit, --hide, --net or --budget\n" +
 				"     see nip help policy set\n"},
 		{"decide about nobody", nil, set("--pledge", "INET"), 2,
 			"nip: policy set: want a PACKAGE or --all\n" +

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ func newPolicyCommand(a *app) *cobra.Command {
 		Short: "Decide what packages are given, whatever they ask for",
 		Long: `A package's manifest asks for rights; you decide. What is decided here holds for every
 start from then on: promises given beyond what the manifest asks or taken away, paths
-added, limited or hidden, budgets narrowed. What is said about one package goes before
+added, limited or hidden, rules for the network, budgets narrowed. What is said about one package goes before
 what is said about all; where both a word that gives and one that takes are about the
 same package, taking wins. The host's policy (Nexus/policy.kdl) caps it all, and flags of
 nip run change it for one start. Cells that run already keep what they were started with.
@@ -59,6 +60,7 @@ type policyLine struct {
 	Pledge  []string     `json:"pledge"`  // given, and with a minus taken
 	Unveil  []infoUnveil `json:"unveil"`
 	Limit   []infoUnveil `json:"limit"`
+	Net     []string     `json:"net"` // instead of the package's rules, if there are any
 	Budget  string       `json:"budget"`
 }
 
@@ -84,7 +86,7 @@ func (a *app) showPolicy(words []string) error {
 		if o.IsZero() {
 			continue
 		}
-		lines = append(lines, policyLine{name, list(o.PledgeWords()), infoUnveils(o.Unveil), infoUnveils(o.Limit), o.Budget.String()})
+		lines = append(lines, policyLine{name, list(o.PledgeWords()), infoUnveils(o.Unveil), infoUnveils(o.Limit), infoNets(o.Net), o.Budget.String()})
 		for _, part := range strings.Split(o.String(), "; ") {
 			rows = append(rows, []string{name, part})
 		}
@@ -103,6 +105,7 @@ type policySetFlags struct {
 	all                 bool
 	pledge, budget      string
 	unveil, limit, hide []string
+	net                 []string
 }
 
 func newPolicySet(a *app) *cobra.Command {
@@ -127,6 +130,7 @@ do with all that is in it.`,
 	fl.StringArrayVar(&f.unveil, "unveil", nil, "make `PATH[:rwxc]` visible beside what the package asks (default r); may be repeated")
 	fl.StringArrayVar(&f.limit, "limit", nil, "give at most these rights at `PATH:rwxc` and below; may be repeated")
 	fl.StringArrayVar(&f.hide, "hide", nil, "give nothing at `PATH` and below; may be repeated")
+	fl.StringArrayVar(&f.net, "net", nil, "whom the package's sockets reach, instead of what it asks: a `RULE` such as example.org:443 (see nip run --help); may be repeated, and takes the place of all earlier ones")
 	fl.StringVar(&f.budget, "budget", "", "narrow the budget: `LIMITS` such as memory=256M,fibers=64")
 	fl.SortFlags = false
 	return c
@@ -180,12 +184,13 @@ func (a *app) setPolicy(c *cobra.Command, words []string, f policySetFlags) erro
 type decisions struct {
 	pledge        []string
 	unveil, limit []capability.Unveil
+	net           []capability.Net
 	budget        capability.Budget
 }
 
 func (f *policySetFlags) decisions() (d decisions, err error) {
-	if f.pledge+f.budget == "" && len(f.unveil)+len(f.limit)+len(f.hide) == 0 {
-		return d, errors.New("policy set: want something to decide: --pledge, --unveil, --limit, --hide or --budget")
+	if f.pledge+f.budget == "" && len(f.unveil)+len(f.limit)+len(f.hide)+len(f.net) == 0 {
+		return d, errors.New("policy set: want something to decide: --pledge, --unveil, --limit, --hide, --net or --budget")
 	}
 	if f.pledge != "" {
 		d.pledge = strings.Split(f.pledge, ",")
@@ -221,6 +226,13 @@ func (f *policySetFlags) decisions() (d decisions, err error) {
 		}
 		d.limit = append(d.limit, capability.Unveil{Path: resolved(u.Path)})
 	}
+	for _, s := range f.net {
+		rules, err := capability.ParseNet(s)
+		if err != nil {
+			return d, err
+		}
+		d.net = capability.NormalizeNets(append(d.net, rules...))
+	}
 	return d, nil
 }
 
@@ -230,6 +242,9 @@ func (d *decisions) apply(o *capability.Override) error {
 	}
 	for _, u := range d.limit {
 		o.SetLimit(u)
+	}
+	if len(d.net) > 0 {
+		o.Net = d.net
 	}
 	o.SetBudget(d.budget)
 	return o.SetPledge(d.pledge)
@@ -293,14 +308,35 @@ func rightsLines(s capability.Set) []string {
 	for _, u := range s.Unveil {
 		lines = append(lines, "unveil "+u.String())
 	}
+	if nets := reached(s); !slices.Equal(nets, reached(capability.Set{Pledge: s.Pledge, Net: capability.DefaultNets()})) {
+		for _, n := range nets {
+			lines = append(lines, "net "+n.String())
+		}
+		if len(nets) == 0 && s.Pledge&(capability.Inet|capability.Udp) != 0 {
+			lines = append(lines, "net nothing")
+		}
+	}
 	if b := s.Budget.String(); b != "" {
 		lines = append(lines, "budget "+b)
 	}
 	return lines
 }
 
+// reached are the rules for sockets that a set lets a cell have.
+func reached(s capability.Set) []capability.Net {
+	return slices.DeleteFunc(capability.NormalizeNets(s.Net), func(n capability.Net) bool {
+		switch n.Kind {
+		case capability.Connect:
+			return !s.Pledge.Has(capability.Inet)
+		case capability.Datagram:
+			return !s.Pledge.Has(capability.Udp)
+		}
+		return s.Pledge&(capability.Inet|capability.Udp) == 0
+	})
+}
+
 func newPolicyClear(a *app) *cobra.Command {
-	var all, pledge, budget bool
+	var all, pledge, net, budget bool
 	var paths []string
 	c := &cobra.Command{
 		Use:   "clear PACKAGE",
@@ -315,11 +351,14 @@ together; with other flags only that.`,
 				return err
 			}
 			return a.clearPolicy(c, name, func(o *capability.Override) error {
-				if !pledge && !budget && len(paths) == 0 {
+				if !pledge && !net && !budget && len(paths) == 0 {
 					*o = capability.Override{}
 				}
 				if pledge {
 					o.Give, o.Take = 0, 0
+				}
+				if net {
+					o.Net = nil
 				}
 				if budget {
 					o.Budget = capability.Budget{}
@@ -331,6 +370,7 @@ together; with other flags only that.`,
 	c.Flags().BoolVar(&all, "all", false, "what was decided about all packages together")
 	c.Flags().BoolVar(&pledge, "pledge", false, "only what was decided about promises")
 	c.Flags().StringArrayVar(&paths, "path", nil, "only what was decided about the `PATH`; may be repeated")
+	c.Flags().BoolVar(&net, "net", false, "only what was decided about the network")
 	c.Flags().BoolVar(&budget, "budget", false, "only what was decided about the budget")
 	c.Flags().SortFlags = false
 	return c

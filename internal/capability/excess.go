@@ -6,6 +6,7 @@ import "strings"
 type Excess struct {
 	Pledge Pledge
 	Unveil []Unveil // paths with the rights that are new there
+	Net    []Net    // rules of which something is new
 	Budget []Raise
 }
 
@@ -26,11 +27,14 @@ func (s Set) Beyond(t Set) Excess {
 			e.Unveil = append(e.Unveil, Unveil{u.Path, r})
 		}
 	}
+	if s.Pledge&(Inet|Udp) != 0 {
+		e.Net = NetsBeyond(NormalizeNets(s.Net), t.Net)
+	}
 	return e
 }
 
 // IsZero reports whether there is nothing beyond.
-func (e Excess) IsZero() bool { return e.Pledge == 0 && len(e.Unveil)+len(e.Budget) == 0 }
+func (e Excess) IsZero() bool { return e.Pledge == 0 && len(e.Unveil)+len(e.Net)+len(e.Budget) == 0 }
 
 // Lines says what there is, a kind of right a line, each beginning with its
 // word: pledge INET; unveil /srv:rw; budget memory 256M -> 1G.
@@ -41,6 +45,9 @@ func (e Excess) Lines() []string {
 	}
 	for _, u := range e.Unveil {
 		lines = append(lines, "unveil "+u.String())
+	}
+	for _, n := range e.Net {
+		lines = append(lines, "net "+n.String())
 	}
 	for _, r := range e.Budget {
 		lines = append(lines, "budget "+r.String())
@@ -82,6 +89,7 @@ func limitText(s string) string {
 func (s Set) withRights(t Set) Set {
 	s.Pledge |= t.Pledge
 	s.Unveil = NormalizeUnveils(append(append([]Unveil{}, s.Unveil...), t.Unveil...))
+	s.Net = NormalizeNets(append(append([]Net{}, s.Net...), t.Net...))
 	return s
 }
 

@@ -18,12 +18,15 @@ type Override struct {
 	// what is granted on a directory holds for everything below.
 	Limit []Unveil
 
+	// Net are the rules for the network instead of the manifest's, if there are any.
+	Net []Net
+
 	Budget Budget // narrows
 }
 
 // IsZero reports whether o decides nothing.
 func (o Override) IsZero() bool {
-	return o.Give|o.Take == 0 && len(o.Unveil)+len(o.Limit) == 0 && o.Budget == Budget{}
+	return o.Give|o.Take == 0 && len(o.Unveil)+len(o.Limit)+len(o.Net) == 0 && o.Budget == Budget{}
 }
 
 // SetPledge gives promises and, with a minus in front, takes them, word after
@@ -126,6 +129,9 @@ func (o Override) String() string {
 	for _, u := range o.Limit {
 		parts = append(parts, LimitText(u))
 	}
+	for _, n := range o.Net {
+		parts = append(parts, "net "+n.String())
+	}
 	if b := o.Budget.String(); b != "" {
 		parts = append(parts, "budget "+b)
 	}
@@ -155,6 +161,9 @@ func Given(manifest Set, layers []Override, caps ...Set) Set {
 	for _, o := range layers {
 		given.Pledge = (given.Pledge | o.Give) &^ o.Take
 		given.Budget = given.Budget.Intersect(o.Budget)
+		if len(o.Net) > 0 {
+			given.Net = o.Net
+		}
 		given.Unveil = slices.Concat(given.Unveil, o.Unveil)
 		for i, u := range given.Unveil {
 			given.Unveil[i].Rights = u.Rights.closed() & limitAt(o.Limit, u.Path)

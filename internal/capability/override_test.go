@@ -159,8 +159,8 @@ func TestBeyond(t *testing.T) {
 			t.Fatalf("%+v under %+v: what is given or asked is not agreed to", a, layers)
 		}
 	}
-	e := Set{Stdio | Wpath, []Unveil{{"/srv", Read | Write}, {"/srv/x", Read}, {"/new", Read}}, Budget{"matter", 1 << 30, 0, 50, 0, 1000}}.Beyond(
-		Set{Stdio | WriteOnly, []Unveil{{"/srv", Read}}, Budget{"gravity", 256 << 20, 8, 60, 1, 999}})
+	e := Set{Stdio | Wpath, []Unveil{{"/srv", Read | Write}, {"/srv/x", Read}, {"/new", Read}}, nil, Budget{"matter", 1 << 30, 0, 50, 0, 1000}}.Beyond(
+		Set{Stdio | WriteOnly, []Unveil{{"/srv", Read}}, nil, Budget{"gravity", 256 << 20, 8, 60, 1, 999}})
 	const want = "pledge CPATH,FATTR; unveil /new:r; unveil /srv:w; budget memory 256M -> 1G; budget fibers 8 -> unlimited; " +
 		"budget disk 1 -> unlimited; budget io 999/s -> 1000/s; budget spectrum gravity -> matter"
 	if e.String() != want {
@@ -169,7 +169,7 @@ func TestBeyond(t *testing.T) {
 }
 
 func TestGivenExamples(t *testing.T) {
-	asked := Set{Stdio | Rpath | Inet, []Unveil{{"/home", Read | Write}, {"/srv/a", Read}}, Budget{Memory: 1 << 30}}
+	asked := Set{Stdio | Rpath | Inet, []Unveil{{"/home", Read | Write}, {"/srv/a", Read}}, nil, Budget{Memory: 1 << 30}}
 	over := func(words string, limits, unveils []Unveil) Override {
 		var o Override
 		if words != "" {

@@ -12,20 +12,21 @@ type Pledge uint64
 // be asked for alone or taken away. Ask with Has, not with &: p&Wpath is not
 // zero for a cell that has only Cpath.
 const (
-	Stdio     Pledge = 0x01 // memory, threads, time, what is open already
-	Rpath     Pledge = 0x02 // read what is unveiled
-	WriteOnly Pledge = 0x04 // Wpath without its parts: change the bytes of files that exist
-	Inet      Pledge = 0x08 // IPv4 and IPv6 sockets
-	ExecOnly  Pledge = 0x10 // Exec without its part: execute, without fork
-	Proc      Pledge = 0x20 // fork without exec (part of Exec)
-	Cpath     Pledge = 0x40 // create, rename, remove (part of Wpath)
-	Fattr     Pledge = 0x80 // modes and times (part of Wpath)
+	Stdio     Pledge = 0x01  // memory, threads, time, what is open already
+	Rpath     Pledge = 0x02  // read what is unveiled
+	WriteOnly Pledge = 0x04  // Wpath without its parts: change the bytes of files that exist
+	Inet      Pledge = 0x08  // TCP over IPv4 and IPv6
+	ExecOnly  Pledge = 0x10  // Exec without its part: execute, without fork
+	Proc      Pledge = 0x20  // fork without exec (part of Exec)
+	Cpath     Pledge = 0x40  // create, rename, remove (part of Wpath)
+	Fattr     Pledge = 0x80  // modes and times (part of Wpath)
+	Udp       Pledge = 0x100 // datagrams over IPv4 and IPv6
 
 	Wpath = WriteOnly | Cpath | Fattr
 	Exec  = ExecOnly | Proc
 
 	// AllPledges is every promise there is.
-	AllPledges = Stdio | Rpath | Wpath | Inet | Exec
+	AllPledges = Stdio | Rpath | Wpath | Inet | Exec | Udp
 )
 
 // promise is a word of a pledge: the bits it stands for and, for a wide
@@ -37,14 +38,15 @@ type promise struct {
 }
 
 // promises lists the words in canonical order: wide ones before their parts.
-func promises() [8]promise {
-	return [8]promise{
+func promises() [9]promise {
+	return [9]promise{
 		{"STDIO", Stdio, Stdio},
 		{"RPATH", Rpath, Rpath},
 		{"WPATH", WriteOnly, Wpath},
 		{"CPATH", Cpath, Cpath},
 		{"FATTR", Fattr, Fattr},
 		{"INET", Inet, Inet},
+		{"UDP", Udp, Udp},
 		{"EXEC", ExecOnly, Exec},
 		{"PROC", Proc, Proc},
 	}

@@ -4,13 +4,14 @@ package capability
 type Set struct {
 	Pledge Pledge
 	Unveil []Unveil
+	Net    []Net // whom the sockets of INET and UDP may reach
 	Budget Budget
 }
 
 // Everything returns the set that limits nothing: the neutral element of
 // Intersect.
 func Everything() Set {
-	return Set{Pledge: AllPledges, Unveil: []Unveil{{Path: "/", Rights: AllRights}}}
+	return Set{Pledge: AllPledges, Unveil: []Unveil{{Path: "/", Rights: AllRights}}, Net: AllNets()}
 }
 
 // Intersect returns what both sets allow. It yields no right that one of them
@@ -20,6 +21,7 @@ func (s Set) Intersect(t Set) Set {
 	return Set{
 		Pledge: s.Pledge.Intersect(t.Pledge) & AllPledges,
 		Unveil: IntersectUnveils(s.Unveil, t.Unveil),
+		Net:    IntersectNets(s.Net, t.Net),
 		Budget: s.Budget.Intersect(t.Budget),
 	}
 }
@@ -30,6 +32,7 @@ type Changes struct {
 	Pledge     Pledge   // replaces the manifest's mask if SetsPledge
 	SetsPledge bool     // --pledge was given
 	Unveil     []Unveil // is added
+	Net        []Net    // replaces the manifest's rules, unless it is nil
 	Budget     Budget   // narrows
 }
 
@@ -40,6 +43,9 @@ func (s Set) With(c Changes) Set {
 	}
 	all := make([]Unveil, 0, len(s.Unveil)+len(c.Unveil))
 	s.Unveil = NormalizeUnveils(append(append(all, s.Unveil...), c.Unveil...))
+	if c.Net != nil {
+		s.Net = c.Net
+	}
 	s.Budget = s.Budget.Intersect(c.Budget)
 	return s
 }

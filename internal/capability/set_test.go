@@ -19,6 +19,17 @@ func randomUnveils(r *rand.Rand) []Unveil {
 	return list
 }
 
+// randomNets has names, and prefixes that meet.
+func randomNets(r *rand.Rand) []Net {
+	texts := [...]string{"any", "*", "10.0.0.0/8", "10.1.0.0/16:80-90", "any:85-100", "127.0.0.1", "example.org:80", "udp:*", "listen:0.0.0.0/0", "listen:8080", "dns"}
+	var list []Net
+	for range r.IntN(4) {
+		n, _ := ParseNet(texts[r.IntN(len(texts))])
+		list = append(list, n...)
+	}
+	return list
+}
+
 func randomBudget(r *rand.Rand) Budget {
 	spectrums := [...]string{"", "photon", "matter", "gravity", "void"}
 	limit := func() int64 { return int64(r.IntN(4)) }
@@ -26,7 +37,7 @@ func randomBudget(r *rand.Rand) Budget {
 }
 
 func randomSet(r *rand.Rand) Set {
-	return Set{Pledge(r.Uint64()), randomUnveils(r), randomBudget(r)}
+	return Set{Pledge(r.Uint64()), randomUnveils(r), randomNets(r), randomBudget(r)}
 }
 
 // probes are paths at which rights are compared: those of the lists, what lies
@@ -114,12 +125,13 @@ func TestNormalizeKeepsRightsAndIsCanonical(t *testing.T) {
 }
 
 func TestEffective(t *testing.T) {
-	manifest := Set{Stdio | Rpath | Wpath, []Unveil{{"/Data/users/downloads", Read | Write}}, Budget{Memory: 2 << 30}}
-	policy := Set{Stdio | Rpath | Exec | Wpath&^Fattr, []Unveil{{"/Data", AllRights}, {"/home/me", Read}}, Budget{Memory: 1 << 30, Fibers: 10}}
+	manifest := Set{Stdio | Rpath | Wpath, []Unveil{{"/Data/users/downloads", Read | Write}}, DefaultNets(), Budget{Memory: 2 << 30}}
+	policy := Set{Stdio | Rpath | Exec | Wpath&^Fattr, []Unveil{{"/Data", AllRights}, {"/home/me", Read}}, AllNets(), Budget{Memory: 1 << 30, Fibers: 10}}
 	got := Effective(manifest, Changes{Unveil: []Unveil{{"/home/me/src", Read | Write}, {"/etc", Read}}, Budget: Budget{CPU: 50, Memory: 3 << 30}}, policy)
 	want := Set{
 		Stdio | Rpath | WriteOnly | Cpath,
 		[]Unveil{{"/Data/users/downloads", Read | Write | Create}, {"/home/me/src", Read}},
+		NormalizeNets(DefaultNets()),
 		Budget{Memory: 1 << 30, Fibers: 10, CPU: 50},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -152,7 +164,7 @@ func TestEffectiveNeverPassesACap(t *testing.T) {
 }
 
 func BenchmarkEffective(b *testing.B) {
-	m := Set{Stdio | Rpath | Exec, []Unveil{{"/a", Read}, {"/d", Read | Write}}, Budget{Memory: 1}}
+	m := Set{Stdio | Rpath | Exec, []Unveil{{"/a", Read}, {"/d", Read | Write}}, DefaultNets(), Budget{Memory: 1}}
 	c := Changes{Unveil: []Unveil{{"/a/b", Read | Write}}}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -30,11 +30,15 @@ type Options struct {
 	Unveil  []capability.Unveil // added to the plan's; absolute paths
 	Pledge  capability.Pledge   // replaces the plan's if Replace is set
 	Replace bool
-	Env     []string       // added to the cell's
-	User    *wall.Identity // nil: the caller's
-	Cwd     string         // working directory; empty: the caller's if it is visible, else HOME
-	Deny    bool           // faults give EPERM instead of killing
-	Hide    bool           // nothing exists for the cell but its own names
+	Net     []capability.Net // replaces the plan's rules, under the policy, unless it is nil
+	// Lookup finds the addresses of a host. Without it a cell whose rules name hosts
+	// does not start (ErrNames).
+	Lookup func(name string) ([]capability.Addr, error)
+	Env    []string       // added to the cell's
+	User   *wall.Identity // nil: the caller's
+	Cwd    string         // working directory; empty: the caller's if it is visible, else HOME
+	Deny   bool           // faults give EPERM instead of killing
+	Hide   bool           // nothing exists for the cell but its own names
 	// Count, if set, is told of each path call that is asked, and of each that is
 	// native, which are slower then. It runs while a program waits.
 	Count func(call string, native bool)
@@ -124,6 +128,7 @@ type cell struct {
 	unveilFD []int // path descriptors, one for each of unveil
 	punched  []string
 	resolver []string // files of the host by which names are resolved
+	network  network
 	learner  *learner // nil: nobody wants to know
 }
 
@@ -163,6 +168,9 @@ func prepare(o *Options) (*cell, error) {
 		return nil, err
 	}
 	if err := c.chooseCwd(); err != nil {
+		return nil, err
+	}
+	if err := c.chooseNetwork(); err != nil {
 		return nil, err
 	}
 	c.chooseResolver()

@@ -31,6 +31,9 @@ type Lesson struct {
 	// Hidden are paths of the host that it looked for and that it had no name for, with
 	// the rights that it wanted there. They are for the person: the cell is gone.
 	Hidden []capability.Unveil
+	// Net are the rules for the network that it needed of those it had, and Closed ones
+	// that it lacked.
+	Net, Closed []capability.Net
 	// Never are the calls it made that no cell may.
 	Never []string
 }
@@ -50,6 +53,7 @@ type learner struct {
 	links          map[string]bool    // names that led through a symlink
 	peers          map[[2]string]bool // directories between which something was moved
 	narrow, wanted map[string]capability.Rights
+	net, closed    map[capability.Net]bool
 	never          map[string]bool
 	own            []string // HOME, tmp, run
 }
@@ -64,6 +68,7 @@ type trace struct {
 func (c *cell) learnFrom(config *membrane.Config) {
 	c.learner = &learner{
 		pledge: capability.Stdio, at: map[string]trace{}, made: map[string]bool{}, links: map[string]bool{}, peers: map[[2]string]bool{},
+		net: map[capability.Net]bool{}, closed: map[capability.Net]bool{},
 		narrow: map[string]capability.Rights{}, wanted: map[string]capability.Rights{}, never: map[string]bool{},
 		own: config.Writable[:3], // see writable
 	}
@@ -89,6 +94,11 @@ func (c *cell) learn(u membrane.Use) {
 		c.learnAt(c.cwd, trace{capability.Read, true})
 	}
 	switch {
+	case u.Net != nil && u.Refused && len(l.closed) < placesMost:
+		l.closed[*u.Net] = true
+	case u.Net != nil && !u.Refused && len(l.net) < placesMost:
+		l.net[*u.Net] = true
+	case u.Net != nil:
 	case u.Path != "":
 		c.learnPlace(&u)
 	case u.Name == "":
@@ -204,6 +214,7 @@ func (c *cell) lesson() Lesson {
 	defer l.mutex.Unlock()
 	return Lesson{
 		Pledge: l.pledge | l.lacked, Lacked: l.lacked, Unveil: capability.FoldUnveils(l.used(c.unveil), c.unveil),
+		Net: capability.NormalizeNets(slices.Collect(maps.Keys(l.net))), Closed: capability.NormalizeNets(slices.Collect(maps.Keys(l.closed))),
 		Narrow: unveilsOf(l.narrow), Hidden: c.hidden(), Never: slices.Sorted(maps.Keys(l.never)),
 	}
 }

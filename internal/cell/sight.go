@@ -56,7 +56,7 @@ func (c *cell) names() *membrane.Hide {
 		list = append(list, membrane.Name{Prefix: "/dev/" + name, Host: "/dev/" + name, Optional: true})
 	}
 	for _, f := range c.resolver {
-		list = append(list, membrane.Name{Prefix: f, Host: f, Optional: true})
+		list = append(list, membrane.Name{Prefix: f, Host: f, Optional: true, Text: c.ownFile})
 	}
 	for i, u := range c.unveil {
 		list = append(list, membrane.Name{Prefix: u.Path, Host: u.Path, FD: c.unveilFD[i]})

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"nipcells/internal/capability"
 	"nipcells/internal/ledger"
 	"nipcells/internal/membrane"
 	"nipcells/internal/wall"
@@ -43,7 +42,7 @@ func (c *cell) start() error {
 	if err != nil {
 		return fmt.Errorf("record the start: %w", err)
 	}
-	c.ruleset, err = wall.NewRuleset(c.rules(), wall.Network(c.pledge.Has(capability.Inet)), c.abi)
+	c.ruleset, err = wall.NewRuleset(c.rules(), c.landlockNet(), c.abi)
 	if err != nil {
 		return err
 	}
@@ -78,7 +77,7 @@ func (c *cell) launch() error {
 			Listener: child.Listener, Arch: wall.Host(), Pledge: c.pledge, Deny: c.Deny,
 			Writable: c.writable(), Readable: c.readable(), OnFault: c.onFault, Hide: c.names(), Count: c.Count,
 			OnError: func(err error) { c.Report(err.Error()) },
-			Confine: c.confineOpener, Identity: c.identity,
+			Confine: c.confineOpener, Identity: c.identity, Network: c.forMembrane(),
 		}
 		if c.sight == wall.Learned {
 			c.learnFrom(&config)

@@ -243,7 +243,7 @@ var resolverFiles = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.co
 
 // chooseResolver takes those of them that the view has none of its own of.
 func (c *cell) chooseResolver() {
-	if !c.pledge.Has(capability.Inet) {
+	if !c.networked() {
 		return
 	}
 	for _, f := range resolverFiles {

@@ -69,8 +69,8 @@ func grant(p *plan.Plan, m *npk.Manifest, own, root *hier.Root) error {
 	if err != nil {
 		return err
 	}
-	p.Pledge, p.Unveil, p.Budget = given.Pledge, given.Unveil, given.Budget
-	p.Ceiling, p.Caps = limit.Pledge, limit.Unveil
+	p.Pledge, p.Unveil, p.Net, p.Budget = given.Pledge, given.Unveil, given.Net, given.Budget
+	p.Ceiling, p.Caps, p.NetCaps = limit.Pledge, limit.Unveil, limit.Net
 	p.Capped = !capability.RightsAt(limit.Unveil, "/").Has(capability.AllRights)
 	return nil
 }

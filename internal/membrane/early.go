@@ -62,12 +62,8 @@ func (b *branch) single() bool {
 
 // place opens what a name leads to, once, with the rights of the caller.
 func (e *early) place(b *branch) (place, bool) {
-	p, err := place{fd: -1}, error(nil)
-	if b.name.FD > 0 {
-		p.fd, err = unix.FcntlInt(uintptr(b.name.FD), unix.F_DUPFD_CLOEXEC, 0)
-	} else {
-		p.fd, err = unix.Open(b.name.Host, unix.O_PATH|unix.O_CLOEXEC, 0)
-	}
+	fd, err := b.name.open()
+	p := place{fd: fd}
 	if err != nil {
 		return p, false // one that may be missing, or a trouble that the table tells of
 	}

@@ -2,6 +2,7 @@ package membrane
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,7 @@ type Use struct {
 	Dir    bool              // it is a directory
 	Made   bool              // the cell has made it just now
 	Rights capability.Rights // that it takes to have it unveiled there; 0: to be seen
+	Net    *capability.Net   // whom a socket was to reach, instead of a path
 	// Refused says that the cell lacks these rights, or the promise.
 	Refused bool
 }
@@ -56,6 +58,19 @@ func (m *Membrane) learnCall(n *notification) {
 			m.config.Learn(Use{Promise: capability.Proc})
 		}
 	}
+}
+
+// learnNet tells of an address that the cell used, or was refused.
+func (m *Membrane) learnNet(kind capability.NetKind, a capability.Addr, port uint16, refused bool) {
+	if m.config.Learn == nil {
+		return
+	}
+	n := capability.Net{Kind: kind, Addr: a, Bits: 128, From: port, To: port}
+	server := capability.Net{Kind: kind, Name: capability.NameServers, From: 53, To: 53}
+	if w := m.config.Network; w != nil && !refused && port == 53 && slices.Contains(w.Rules, server) && slices.Contains(w.NameServers(), a) {
+		n = server
+	}
+	m.config.Learn(Use{Net: &n, Refused: refused})
 }
 
 // goOn answers calls that are only asked to be learnt of, and those that no promise

@@ -34,6 +34,8 @@ type Config struct {
 	// which modes, times and extended attributes may be changed and files
 	// locked; Readable those in which changes may also be watched.
 	Writable, Readable []string
+	// Network says whom sockets may reach; nil: nobody.
+	Network *Network
 	// Hide, if not nil, says what alone exists for the cell. The filter's sight is
 	// not wall.Bare then.
 	Hide *Hide
@@ -76,7 +78,6 @@ type Membrane struct {
 	looks    map[uint32]bool // calls that only look
 	pending  *notification   // taken by Step, left to Serve
 	waiting  atomic.Int32    // callers that wait for locks
-	waiters  waiters
 	pagesize uint64
 	names    *names // nil: not needed yet, or the cell sees the host's names
 	early    *early // what is known of them before that
@@ -134,7 +135,6 @@ func (m *Membrane) Serve() {
 	m.opener.near = true
 	defer unix.Close(m.listener)
 	defer m.closeAll()
-	defer m.waiters.stop()
 	if m.pending != nil {
 		m.answer(m.pending)
 	}
@@ -254,7 +254,7 @@ func (m *Membrane) reply(n *notification, value int64, errno unix.Errno) {
 func (m *Membrane) fault(n *notification) {
 	f := Fault{
 		PID: int(n.pid), Program: programName(int(n.pid)), Call: m.config.Arch.CallName(n.nr), Args: n.args,
-		Missing: wall.Missing(m.config.Arch, m.config.Pledge, n.nr), Killed: !m.config.Deny,
+		Missing: wall.Missing(m.config.Arch, m.config.Pledge, n.nr, n.args), Killed: !m.config.Deny,
 	}
 	if n.arch != m.config.Arch.Audit() {
 		f.Call, f.Missing = fmt.Sprintf("call %d of another architecture", n.nr), 0

@@ -27,6 +27,13 @@ func handlers(a wall.Arch, pledge capability.Pledge) map[uint32]handler {
 	}{
 		{capability.Stdio, "memfd_create", memfdCreate},
 		{capability.Stdio, "flock", flock},
+		{capability.Inet, "connect", connect},
+		{capability.Inet, "bind", bind},
+		{capability.Inet, "listen", listen},
+		{capability.Udp, "connect", connect},
+		{capability.Udp, "bind", bind},
+		{capability.Udp, "sendto", sendto},
+		{capability.Udp, "sendmsg", sendmsg},
 		{capability.Stdio, "inotify_add_watch", inotifyAddWatch},
 		{capability.Fattr, "chmod", pathCall(pathArgs{dir: -1, path: 0, flags: -1}, 1, chmod)},
 		{capability.Fattr, "fchmodat", pathCall(pathArgs{dir: 0, path: 1, flags: -1}, 2, chmod)},

@@ -38,8 +38,47 @@ type Name struct {
 	Link     string // if set, the name is a symlink with this text
 	Proc     bool   // the name is that of /proc (see proc.go)
 	Optional bool   // left out if Host is missing
+	// Text, if set, may have something else in the place of the file Host, whose name it
+	// is given.
+	Text func(name string) (text []byte, other bool)
 
 	rank int
+}
+
+// open opens what the name leads to.
+func (n *Name) open() (fd int, err error) {
+	if n.FD > 0 {
+		return unix.FcntlInt(uintptr(n.FD), unix.F_DUPFD_CLOEXEC, 0)
+	}
+	if n.Text != nil {
+		if text, other := n.Text(n.Host); other {
+			return textFile(n.Prefix, text)
+		}
+	}
+	return unix.Open(n.Host, unix.O_PATH|unix.O_CLOEXEC, 0)
+}
+
+// textFile makes a memory file that nobody can change.
+func textFile(name string, text []byte) (fd int, err error) {
+	if fd, err = unix.MemfdCreate(filepath.Base(name), unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL); err != nil {
+		return -1, err
+	}
+	for len(text) > 0 && err == nil {
+		var n int
+		n, err = unix.Write(fd, text)
+		text = text[max(n, 0):]
+	}
+	if err == nil {
+		err = unix.Fchmod(fd, 0o444)
+	}
+	if err == nil {
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // names is the table of a cell. It does not change once it is made, but that nodes
@@ -186,12 +225,7 @@ func (t *names) cover(dir int, path string, flags int) {
 
 // open opens what name leads to and remembers what it is called.
 func (t *names) open(d *node, name *Name) (err error) {
-	if name.FD > 0 {
-		d.fd, err = unix.FcntlInt(uintptr(name.FD), unix.F_DUPFD_CLOEXEC, 0)
-	} else {
-		d.fd, err = unix.Open(name.Host, unix.O_PATH|unix.O_CLOEXEC, 0)
-	}
-	if err != nil {
+	if d.fd, err = name.open(); err != nil {
 		return err
 	}
 	var st unix.Stat_t

@@ -27,7 +27,6 @@ type opener struct {
 	mutex sync.Mutex // over the following; held while work is done
 	work  func() unix.Errno
 	errno unix.Errno
-	posts bool // nobody waits for the work to be done
 	to    [2]int
 	from  [2]int
 	err   error
@@ -52,59 +51,6 @@ func (o *opener) do(confine func() error, f func() unix.Errno) unix.Errno {
 	return o.errno
 }
 
-// post has f run on the opener's thread and does not wait for it. Nothing else may
-// be given to the thread until f has begun to return.
-func (o *opener) post(confine func() error, f func()) unix.Errno {
-	o.once.Do(func() { o.start(confine) })
-	o.posts = true
-	o.work = func() unix.Errno { f(); return 0 }
-	if o.err != nil || !tell(o.to[1]) {
-		return unix.EPERM
-	}
-	return 0
-}
-
-// waiters are threads that are kept for calls that may wait.
-type waiters struct {
-	mutex sync.Mutex
-	idle  []*opener
-	over  bool
-}
-
-// mostIdle is how many are kept.
-const mostIdle = 2
-
-func (w *waiters) take() *opener {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	if n := len(w.idle); n > 0 {
-		o := w.idle[n-1]
-		w.idle = w.idle[:n-1]
-		return o
-	}
-	return &opener{alone: true}
-}
-
-func (w *waiters) put(o *opener) {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	if w.over || len(w.idle) == mostIdle {
-		o.stop()
-		return
-	}
-	w.idle = append(w.idle, o)
-}
-
-func (w *waiters) stop() {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	w.over = true
-	for _, o := range w.idle {
-		o.stop()
-	}
-	w.idle = nil
-}
-
 func (o *opener) start(confine func() error) {
 	if o.err = unix.Pipe2(o.to[:], unix.O_CLOEXEC); o.err != nil {
 		return
@@ -125,9 +71,7 @@ func (o *opener) start(confine func() error) {
 		// A pipe says that it is done, too: a goroutine that a channel wakes is run
 		// by this thread's processor of the runtime, which the next call keeps for
 		// up to ten milliseconds.
-		heard := true
-		for o.err = err; (!heard || tell(o.from[1])) && err == nil && hear(o.to[0]); {
-			heard = !o.posts
+		for o.err = err; tell(o.from[1]) && err == nil && hear(o.to[0]); {
 			o.errno = o.work()
 		}
 		unix.Close(o.to[0])

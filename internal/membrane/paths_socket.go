@@ -1,99 +1,258 @@
 package membrane
 
 import (
+	"encoding/binary"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"nipcells/internal/capability"
 )
 
-// Addresses of sockets are asked for because of one family: the name of a local
-// socket is a path. No cell can make such a socket, but it can have one end of
-// a pair, and binding or connecting that would tell which names exist. All
-// others are bound and connected on a copy of the caller's descriptor, which is
-// the same socket, with a copy of the address, behind the cell's Landlock rules.
+// Calls that name another socket are made in the caller's place: on a copy of its
+// descriptor, which is the same socket, with a copy of the address. So what was
+// judged is what is done. Two things are judged: that the socket is of the network at
+// all (a cell can have one end of a pair, whose other names are paths), and that the
+// rules permit the address. The ports of TCP Landlock looks at as well, where the
+// rules name them. What nobody else looks at is hosts and datagrams: these rest on
+// the supervisor.
 
 // addressMost is the size of struct sockaddr_storage.
 const addressMost = 128
 
-// socketOf copies the caller's socket and address.
-func (m *Membrane) socketOf(n *notification) (fd int, address []byte, errno unix.Errno) {
-	size := int32(n.args[2])
-	if size < 0 || size > addressMost {
-		return -1, nil, unix.EINVAL
+// Network says whom the cell's sockets may reach.
+type Network struct {
+	// Rules have no names but capability.NameServers.
+	Rules []capability.Net
+	// NameServers returns the host's.
+	NameServers func() []capability.Addr
+	// Ports says that the cell's Landlock rules name the ports.
+	Ports bool
+}
+
+// permits reports whether a rule permits traffic with an address and port.
+func (w *Network) permits(kind capability.NetKind, a capability.Addr, port uint16) bool {
+	for _, r := range w.Rules {
+		if r.Permits(kind, a, port) {
+			return true
+		}
+		if r.Name != capability.NameServers || r.Kind != kind || port < r.From || port > r.To {
+			continue
+		}
+		for _, server := range w.NameServers() {
+			if server == a {
+				return true
+			}
+		}
 	}
+	return false
+}
+
+// socketAddr takes an address and port out of a struct sockaddr_in or sockaddr_in6.
+// Where a socket of IPv4 takes one without a family for its own, it is one.
+func socketAddr(b []byte) (a capability.Addr, port uint16, errno unix.Errno) {
+	if len(b) < 2 {
+		return a, 0, unix.EINVAL
+	}
+	switch binary.NativeEndian.Uint16(b) {
+	case unix.AF_INET, unix.AF_UNSPEC:
+		if len(b) < unix.SizeofSockaddrInet4 {
+			return a, 0, unix.EINVAL
+		}
+		return capability.AddrFrom4([4]byte(b[4:8])), binary.BigEndian.Uint16(b[2:]), 0
+	case unix.AF_INET6:
+		if len(b) < unix.SizeofSockaddrInet6-4 { // the scope may be missing (RFC 2133)
+			return a, 0, unix.EINVAL
+		}
+		return capability.Addr(b[8:24]), binary.BigEndian.Uint16(b[2:]), 0
+	}
+	return a, 0, unix.EAFNOSUPPORT
+}
+
+// may says whether the cell may have to do with an address: 0, or an errno.
+func (m *Membrane) may(kind capability.NetKind, address []byte) unix.Errno {
+	a, port, errno := socketAddr(address)
+	if errno != 0 {
+		return errno
+	}
+	if kind == capability.Listen && port == 0 {
+		return 0 // the kernel chooses one; listening is judged by itself
+	}
+	ok := m.config.Network != nil && m.config.Network.permits(kind, a, port)
+	m.learnNet(kind, a, port, !ok)
+	if !ok {
+		return unix.EACCES
+	}
+	return 0
+}
+
+// socketOf copies the caller's socket, which must be one of the network.
+func (m *Membrane) socketOf(n *notification) (fd int, errno unix.Errno) {
 	if fd, errno = m.copyOf(n, int32(n.args[0])); errno != 0 {
-		return -1, nil, unix.EBADF
+		return -1, unix.EBADF
 	}
 	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err == nil && family != unix.AF_INET && family != unix.AF_INET6 {
 		err = unix.EOPNOTSUPP
 	}
-	if err == nil {
-		address, errno = m.readBytes(n, n.args[1], int(size))
-		err = asError(errno)
-	}
 	if err != nil {
 		unix.Close(fd)
+		return -1, errnoOf(err)
 	}
-	return fd, address, errnoOf(err)
+	return fd, 0
+}
+
+// addressed copies the caller's socket and the address that two arguments give.
+func (m *Membrane) addressed(n *notification, at int) (fd int, address []byte, errno unix.Errno) {
+	size := int32(n.args[at+1])
+	if size < 0 || size > addressMost {
+		return -1, nil, unix.EINVAL
+	}
+	if fd, errno = m.socketOf(n); errno != 0 {
+		return -1, nil, errno
+	}
+	if address, errno = m.readBytes(n, n.args[at], int(size)); errno != 0 {
+		unix.Close(fd)
+	}
+	return fd, address, errno
+}
+
+// kindOf is what a socket of the network sends.
+func (m *Membrane) kindOf(fd int) capability.NetKind {
+	if !m.config.Pledge.Has(capability.Udp) {
+		return capability.Connect
+	}
+	if t, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || t != unix.SOCK_STREAM {
+		return capability.Datagram
+	}
+	return capability.Connect
+}
+
+// reach does f, which sends or connects and does not wait, with the rights of the
+// caller. Without rules of Landlock about it that takes no other thread.
+func (m *Membrane) reach(f func() unix.Errno) unix.Errno {
+	if m.current == nil && !m.config.Network.Ports {
+		return m.look(f)
+	}
+	return m.act(f)
 }
 
 func bind(m *Membrane, n *notification) (int64, unix.Errno) {
-	fd, address, errno := m.socketOf(n)
+	fd, address, errno := m.addressed(n, 1)
 	if errno != 0 {
 		return 0, errno
 	}
 	defer unix.Close(fd)
+	if errno := m.may(capability.Listen, address); errno != 0 {
+		return 0, errno
+	}
 	return 0, m.act(func() unix.Errno { return socketAddress(unix.SYS_BIND, fd, address) })
 }
 
-// connect waits, if it has to, on a thread that is kept for such calls. One that
-// waits for a caller that has gone ends as soon as the copy of the socket is shut down.
-func connect(m *Membrane, n *notification) (int64, unix.Errno) {
-	fd, address, errno := m.socketOf(n)
+// listen is judged once more, as a socket without an address gets one by it.
+func listen(m *Membrane, n *notification) (int64, unix.Errno) {
+	fd, errno := m.socketOf(n)
 	if errno != 0 {
 		return 0, errno
 	}
-	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && flags&unix.O_NONBLOCK != 0 {
-		defer unix.Close(fd)
-		return 0, m.act(func() unix.Errno { return socketAddress(unix.SYS_CONNECT, fd, address) })
+	defer unix.Close(fd)
+	var b [addressMost]byte
+	size := uint32(len(b))
+	if _, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&b)), uintptr(unsafe.Pointer(&size))); errno != 0 {
+		return 0, errno
+	}
+	a, port, errno := socketAddr(b[:min(int(size), len(b))])
+	if errno != 0 {
+		return 0, errno
+	}
+	// Any port, where the kernel chooses it: no rule that names ports permits that.
+	ok := m.config.Network != nil && m.config.Network.permits(capability.Listen, a, port)
+	m.learnNet(capability.Listen, a, port, !ok)
+	if !ok {
+		return 0, unix.EACCES
+	}
+	backlog := int(int32(n.args[1]))
+	return 0, m.act(func() unix.Errno { return errnoOf(unix.Listen(fd, backlog)) })
+}
+
+// connect never waits on the listener's thread: a socket that would make it wait is
+// told not to for the moment of the call, which others of the cell could see, and
+// then waited for elsewhere.
+func connect(m *Membrane, n *notification) (int64, unix.Errno) {
+	fd, address, errno := m.addressed(n, 1)
+	if errno != 0 {
+		return 0, errno
+	}
+	if len(address) >= 2 && binary.NativeEndian.Uint16(address) != unix.AF_UNSPEC { // which undoes a connection
+		if errno := m.may(m.kindOf(fd), address); errno != 0 {
+			unix.Close(fd)
+			return 0, errno
+		}
+	}
+	var waits bool
+	errno = m.reach(func() (errno unix.Errno) {
+		waits, errno = connectNow(fd, address)
+		return errno
+	})
+	if !waits {
+		unix.Close(fd)
+		return 0, errno
 	}
 	if m.waiting.Add(1) > maxWaiting {
 		m.waiting.Add(-1)
 		unix.Close(fd)
 		return 0, unix.EAGAIN
 	}
-	confine, release := m.confinement()
-	call, w, keep := *n, &opener{alone: true}, m.current == nil
-	if keep {
-		w = m.waiters.take()
-	}
-	errno = w.post(confine, func() {
-		done := make(chan struct{})
-		watch := time.AfterFunc(connectPatience, func() {
-			m.whenGone(&call, done, func() { _ = unix.Shutdown(fd, unix.SHUT_RDWR) })
-		})
-		errno := socketAddress(unix.SYS_CONNECT, fd, address)
-		watch.Stop()
-		close(done)
-		m.reply(&call, 0, errno)
-		unix.Close(fd)
-		m.waiting.Add(-1)
-		if keep {
-			m.waiters.put(w)
-		} else {
-			w.stop()
+	call := *n
+	go func() {
+		defer m.waiting.Add(-1)
+		defer unix.Close(fd)
+		if !m.ready(&call, fd) {
+			m.reply(&call, 0, unix.EINPROGRESS)
+			return
 		}
-	})
-	release() // the thread has the caller's rules, or there is none
-	if errno != 0 {
-		unix.Close(fd)
-		m.waiting.Add(-1)
-		return 0, errno
-	}
+		// The second call of its kind says what has become of the first.
+		_, errno := connectNow(fd, address)
+		m.reply(&call, 0, errno)
+	}()
 	return 0, later
 }
 
-// connectPatience is after what time somebody looks whether the caller of a connect
-// is still there. Most take less.
-const connectPatience = 50 * time.Millisecond
+// connectNow connects as far as that can be done at once. waits says that the caller
+// meant to wait for the rest.
+func connectNow(fd int, address []byte) (waits bool, errno unix.Errno) {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_NONBLOCK != 0 {
+		return false, socketAddress(unix.SYS_CONNECT, fd, address)
+	}
+	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags|unix.O_NONBLOCK)
+	errno = socketAddress(unix.SYS_CONNECT, fd, address)
+	if errno == unix.EINPROGRESS && poll(fd, unix.POLLOUT, 0) { // on the same host it is done already
+		errno = socketAddress(unix.SYS_CONNECT, fd, address)
+	}
+	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)
+	return errno == unix.EINPROGRESS || errno == unix.EALREADY, errno
+}
+
+func poll(fd int, events int16, milliseconds int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: events}}
+	n, err := unix.Poll(p, milliseconds)
+	return err == nil && n > 0
+}
+
+// ready waits until a socket can be written to, for as long as SO_SNDTIMEO says, or
+// until its caller goes away, and reports whether it can.
+func (m *Membrane) ready(n *notification, fd int) bool {
+	const step = 50 * time.Millisecond
+	var end time.Time
+	if t, err := unix.GetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO); err == nil && t.Nano() > 0 {
+		end = time.Now().Add(time.Duration(t.Nano()))
+	}
+	for !poll(fd, unix.POLLOUT, int(step.Milliseconds())) {
+		if !m.valid(n) || !end.IsZero() && time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}

@@ -56,7 +56,6 @@ func (m *Membrane) addPathHandlers() {
 			"renameat":  renameCall(0, 1, 2, 3, -1),
 			"renameat2": renameCall(0, 1, 2, 3, 4),
 		},
-		capability.Inet:     {"bind": bind, "connect": connect},
 		capability.ExecOnly: {"execve": execve, "execveat": execveat},
 	} {
 		for name, h := range list {
@@ -67,10 +66,10 @@ func (m *Membrane) addPathHandlers() {
 	}
 }
 
-// markLooks notes which calls only look (see look).
+// markLooks notes which calls only look, or need no more rights than that (see look).
 func (m *Membrane) markLooks() {
 	m.looks = map[uint32]bool{}
-	for name := range strings.FieldsSeq("stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat") {
+	for name := range strings.FieldsSeq("stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat connect sendto sendmsg") {
 		if nr, ok := m.config.Arch.Number(name); ok {
 			m.looks[nr] = true
 		}

@@ -32,6 +32,7 @@ type Recipe struct {
 	Commands []Command
 	Pledge   capability.Pledge
 	Unveil   []capability.Unveil
+	Net      []capability.Net
 	Bus      []string
 	Budget   capability.Budget
 	Env      []EnvVar

@@ -44,6 +44,7 @@ func (r *Recipe) Check() error {
 		{"exclude", checkList(r.Exclude, checkPattern)},
 		{"command", checkCommands(r.Commands)},
 		{"unveil", checkUnveils(r.Unveil)},
+		{"net", checkNets(r.Net)},
 		{"env", checkEnvs(r.Env)},
 		{"native", checkNatives(r.Native)},
 	}
@@ -282,6 +283,17 @@ func checkCommands(list []Command) error {
 
 func checkUnveils(list []capability.Unveil) error {
 	return checkAll(list, checkUnveil, func(u capability.Unveil) string { return u.Path })
+}
+
+func checkNet(n capability.Net) error {
+	if back, err := capability.ParseNet(n.String()); err != nil || len(back) != 1 || back[0] != n {
+		return fmt.Errorf("%q is no rule", n.String())
+	}
+	return nil
+}
+
+func checkNets(list []capability.Net) error {
+	return checkAll(list, checkNet, func(n capability.Net) string { return n.String() })
 }
 
 func checkEnvs(list []EnvVar) error {

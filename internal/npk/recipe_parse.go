@@ -21,6 +21,7 @@ import (
 //	    }
 //	    pledge "STDIO" "RPATH"          // needed if there is a command; "NONE" for nothing
 //	    unveil "/Data/users/downloads" "rw"
+//	    net "tcp:example.org:443"       // whom the sockets of INET and UDP reach; default: all but the host itself
 //	    bus "hud" "notify"
 //	    budget spectrum="matter" memory="2G" fibers=256 cpu="50%" disk="1G" io="20M/s"
 //	    env "HELLO_DATA" "{prefix}/share/hello"
@@ -111,6 +112,8 @@ func (p *recipeParser) node(n *kdl.Node) error {
 		return p.command(n)
 	case "unveil":
 		return p.unveil(n)
+	case "net":
+		return p.net(n)
 	case "env":
 		return p.env(n)
 	case "native":
@@ -283,6 +286,23 @@ func (p *recipeParser) unveil(n *kdl.Node) error {
 	}
 	p.r.Unveil = append(p.r.Unveil, u)
 	return p.once(n.Args[0].Pos, "unveil", u.Path)
+}
+
+func (p *recipeParser) net(n *kdl.Node) error {
+	if err := p.shape(n, shape{min: 1, max: 1}); err != nil {
+		return err
+	}
+	rules, err := capability.ParseNet(n.Args[0].Text)
+	if err != nil {
+		return p.fail(n.Args[0].Pos, "%v", err)
+	}
+	for _, r := range rules {
+		if err := p.once(n.Args[0].Pos, "net", r.String()); err != nil {
+			return err
+		}
+	}
+	p.r.Net = append(p.r.Net, rules...)
+	return nil
 }
 
 func (p *recipeParser) env(n *kdl.Node) error {

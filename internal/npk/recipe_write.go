@@ -32,6 +32,9 @@ func (r *Recipe) KDL() []byte {
 	for _, u := range r.Unveil {
 		w.line("unveil", u.Path, u.Rights.String())
 	}
+	for _, n := range r.Net {
+		w.line("net", n.String())
+	}
 	w.line("bus", r.Bus...)
 	w.budget(r.Budget)
 	for _, e := range r.Env {

@@ -7,7 +7,7 @@
 // The file (all numbers little-endian):
 //
 //	offset  size  meaning
-//	0       8     "NIPPLAN" and the format's version, 0x04
+//	0       8     "NIPPLAN" and the format's version, 0x05
 //	8       4     Adler-32 of all that follows: against damage, not against people,
 //	              who could write the right sum, too
 //	12      …     fields in the order of Plan: integers as unsigned varints,
@@ -25,7 +25,7 @@ import (
 )
 
 // Magic begins every plan of the version that this package reads and writes.
-const Magic = "NIPPLAN\x04"
+const Magic = "NIPPLAN\x05"
 
 const headSize = len(Magic) + 4
 
@@ -56,6 +56,8 @@ type Plan struct {
 	Caps    []capability.Unveil // paths that the policy allows at most
 	Capped  bool                // whether Caps limits at all
 	Unveil  []capability.Unveil
+	Net     []capability.Net // under the policy
+	NetCaps []capability.Net // rules that the policy allows at most
 	Budget  capability.Budget
 	Rules   []Rule // Landlock, without /Cell, Data and Unveil
 	Filter  string // seccomp filter of Pledge, launcher not patched in: with native views, or asking every path call
@@ -121,6 +123,8 @@ func (p *Plan) Encode() []byte {
 	b.unveils(p.Caps)
 	b.flag(p.Capped)
 	b.unveils(p.Unveil)
+	b.nets(p.Net)
+	b.nets(p.NetCaps)
 	b.str(p.Budget.Spectrum)
 	for _, n := range []int64{p.Budget.Memory, int64(p.Budget.Fibers), int64(p.Budget.CPU), p.Budget.Disk, p.Budget.IO} {
 		b.num(uint64(n))
@@ -178,6 +182,19 @@ func (e *encoder) unveils(list []capability.Unveil) {
 	}
 }
 
+func (e *encoder) nets(list []capability.Net) {
+	e.num(uint64(len(list)))
+	for _, n := range list {
+		e.num(uint64(n.Kind))
+		e.str(n.Name)
+		e.str(string(n.Addr[:]))
+		e.num(uint64(n.Bits))
+		e.flag(n.Outside)
+		e.num(uint64(n.From))
+		e.num(uint64(n.To))
+	}
+}
+
 // Decode reads what Encode wrote. Strings share memory with b, which must not change
 // any more. The only error is ErrCorrupt.
 func Decode(b []byte) (*Plan, error) {
@@ -205,6 +222,7 @@ func Decode(b []byte) (*Plan, error) {
 	p.Caps = r.unveils()
 	p.Capped = r.num() != 0
 	p.Unveil = r.unveils()
+	p.Net, p.NetCaps = r.nets(), r.nets()
 	p.Budget = capability.Budget{Spectrum: r.str(), Memory: int64(r.num()), Fibers: int(r.num()), CPU: int(r.num()), Disk: int64(r.num()), IO: int64(r.num())}
 	p.Rules = make([]Rule, r.count())
 	for i := range p.Rules {
@@ -276,6 +294,18 @@ func (r *reader) unveils() []capability.Unveil {
 	list := make([]capability.Unveil, r.count())
 	for i := range list {
 		list[i] = capability.Unveil{Path: r.str(), Rights: capability.Rights(r.num())}
+	}
+	return list
+}
+
+func (r *reader) nets() []capability.Net {
+	list := make([]capability.Net, r.count())
+	for i := range list {
+		n := &list[i]
+		n.Kind, n.Name = capability.NetKind(r.num()), r.str()
+		copy(n.Addr[:], r.str())
+		n.Bits, n.Outside = int(r.num()), r.num() != 0
+		n.From, n.To = uint16(r.num()), uint16(r.num())
 	}
 	return list
 }

@@ -16,10 +16,12 @@ func sample() *Plan {
 		Stamps: []Stamp{{"/a", 7, 9, 1 << 60, ""}, {Path: "/b", Target: "1.0"}},
 		Kernel: "6.18 #1", Package: "git", Version: "2.39", Title: "Git", Root: "/", View: "/v", Prefix: "/v/p", Data: "/d", Shortcuts: []Shortcut{{"/v/p", []string{"/p", "/v/p"}}, {Dir: "/v/lib", Names: []string{}}},
 		Pledge: capability.Stdio | capability.Wpath, Ceiling: capability.AllPledges, Capped: true,
-		Caps:   []capability.Unveil{{Path: "/srv", Rights: capability.Read}},
-		Unveil: []capability.Unveil{{Path: "/srv/x", Rights: capability.Read}},
-		Budget: capability.Budget{Spectrum: "matter", Memory: 1 << 31, Fibers: 3, CPU: 50, Disk: 1, IO: 2},
-		Rules:  []Rule{{"/v", 13, false}, {"/dev/null", 6, true}}, Filter: "\x06\x00\x00\x00\x00\x00\x00\x00",
+		Caps:    []capability.Unveil{{Path: "/srv", Rights: capability.Read}},
+		Unveil:  []capability.Unveil{{Path: "/srv/x", Rights: capability.Read}},
+		Net:     []capability.Net{{Kind: capability.Datagram, Name: capability.NameServers, From: 53, To: 53}, {Addr: capability.Addr{1, 2, 15: 3}, Bits: 128, Outside: true, To: 65535}},
+		NetCaps: []capability.Net{},
+		Budget:  capability.Budget{Spectrum: "matter", Memory: 1 << 31, Fibers: 3, CPU: 50, Disk: 1, IO: 2},
+		Rules:   []Rule{{"/v", 13, false}, {"/dev/null", 6, true}}, Filter: "\x06\x00\x00\x00\x00\x00\x00\x00",
 		Env: []string{"A=b", "LANG=C"}, Commands: []Command{{"git", "/v/p/bin/git", []string{"git"}}, {"x", "/x", []string{"sh", "/x"}}}, Default: 0,
 	}
 }

@@ -41,6 +41,7 @@ func file(root *hier.Root, name string) string {
 //	pledge "INET" "-EXEC"       // given, taken
 //	unveil "/srv" "rw"          // added
 //	limit "/home" "r"           // no more than this there and below; "" is nothing
+//	net "example.org:443"       // the rules for the network instead of the package's
 //	budget memory="256M"
 //
 // A missing file decides nothing.
@@ -67,12 +68,16 @@ func parseOverride(file string, src []byte) (o capability.Override, err error) {
 			return o.SetPledge(words)
 		case "unveil", "limit":
 			return overridePath(&o, n)
+		case "net":
+			list, err := netNode(o.Net, n)
+			o.Net = capability.NormalizeNets(list)
+			return err
 		case "budget":
 			b, err := budgetNode(n)
 			o.SetBudget(b)
 			return err
 		}
-		return fmt.Errorf("unknown node %s: overrides have pledge, unveil, limit and budget", n.Name)
+		return fmt.Errorf("unknown node %s: overrides have pledge, unveil, limit, net and budget", n.Name)
 	})
 	return o, err
 }
@@ -118,6 +123,9 @@ func write(o capability.Override) []byte {
 	}
 	for _, u := range o.Limit {
 		line("limit", u.Path, u.Rights.String())
+	}
+	for _, n := range o.Net {
+		line("net", n.String())
 	}
 	if items := o.Budget.String(); items != "" {
 		b.WriteString("budget")

@@ -22,10 +22,11 @@ import (
 //	pledge "STDIO" "RPATH" "WPATH" "EXEC"
 //	unveil "/srv" "r"
 //	unveil "/home" "rw"
+//	net "tcp:*:443"
 //	budget memory="4G" fibers=512
 //
 // Without a pledge node all promises are allowed, without an unveil node all
-// paths. A missing file limits nothing; one that cannot be read or understood
+// paths, without a net node all hosts. A missing file limits nothing; one that cannot be read or understood
 // is an error, since starting a cell without it would be wrong.
 func Read(path string) (capability.Set, error) {
 	src, err := os.ReadFile(path)
@@ -42,6 +43,7 @@ func Read(path string) (capability.Set, error) {
 func Parse(file string, src []byte) (capability.Set, error) {
 	limit := capability.Everything()
 	var unveil []capability.Unveil
+	var nets []capability.Net
 	unveils := false
 	err := eachNode(file, src, func(n *kdl.Node) (err error) {
 		switch n.Name {
@@ -50,10 +52,12 @@ func Parse(file string, src []byte) (capability.Set, error) {
 		case "unveil":
 			unveils = true
 			unveil, err = unveilNode(unveil, n)
+		case "net":
+			nets, err = netNode(nets, n)
 		case "budget":
 			limit.Budget, err = budgetNode(n)
 		default:
-			err = fmt.Errorf("unknown node %s: a policy has pledge, unveil and budget", n.Name)
+			err = fmt.Errorf("unknown node %s: a policy has pledge, unveil, net and budget", n.Name)
 		}
 		return err
 	})
@@ -63,11 +67,22 @@ func Parse(file string, src []byte) (capability.Set, error) {
 	if unveils {
 		limit.Unveil = capability.NormalizeUnveils(unveil)
 	}
+	if len(nets) > 0 {
+		limit.Net = capability.NormalizeNets(nets)
+	}
 	return limit, nil
 }
 
+func netNode(list []capability.Net, n *kdl.Node) ([]capability.Net, error) {
+	if len(n.Args) != 1 || len(n.Props) > 0 {
+		return nil, errors.New(`net takes one rule: net "tcp:example.org:443"`)
+	}
+	rules, err := capability.ParseNet(n.Args[0].Text)
+	return append(list, rules...), err
+}
+
 // eachNode calls f with each node of a text. Errors of f get the node's place.
-// No node has a block, and only those about a path come more than once.
+// No node has a block, and only those about a path or the network come more than once.
 func eachNode(file string, src []byte, f func(*kdl.Node) error) error {
 	nodes, err := kdl.Parse(file, src)
 	if err != nil {
@@ -76,7 +91,7 @@ func eachNode(file string, src []byte, f func(*kdl.Node) error) error {
 	seen := map[string]bool{}
 	for _, n := range nodes {
 		switch {
-		case seen[n.Name] && n.Name != "unveil" && n.Name != "limit":
+		case seen[n.Name] && n.Name != "unveil" && n.Name != "limit" && n.Name != "net":
 			err = fmt.Errorf("second %s", n.Name)
 		case n.Block:
 			err = fmt.Errorf("%s takes no block", n.Name)

@@ -62,7 +62,11 @@ func (e *HeldError) Error() string {
 
 // Asks returns the rights that a manifest asks for.
 func Asks(m *npk.Manifest) capability.Set {
-	return capability.Set{Pledge: m.Pledge, Unveil: m.Unveil, Budget: m.Budget}
+	nets := m.Net
+	if len(nets) == 0 {
+		nets = capability.DefaultNets()
+	}
+	return capability.Set{Pledge: m.Pledge, Unveil: m.Unveil, Net: nets, Budget: m.Budget}
 }
 
 // beyondActive returns what a version that is not installed asks for beyond what

@@ -41,21 +41,25 @@ func settled(list []clause) bool {
 	return len(list) > 0 && list[len(list)-1].final()
 }
 
-// Missing names the promise whose rows would have permitted the call, and ""
-// if none would. It is for messages; it takes no decision.
-func Missing(a Arch, pledge capability.Pledge, nr uint32) capability.Pledge {
-	name := a.CallName(nr)
+// Missing names the promise whose rows would have permitted the call with these
+// arguments, or if none would with any, and "" if none would at all. It is for
+// messages; it takes no decision.
+func Missing(a Arch, pledge capability.Pledge, nr uint32, args [6]uint64) capability.Pledge {
+	name, byName := a.CallName(nr), capability.Pledge(0)
 	for _, p := range promises() {
 		if p.bit == 0 || pledge&p.bit == p.bit {
 			continue
 		}
-		for _, r := range p.rows {
-			for n := range strings.FieldsSeq(r.names) {
-				if n == name && r.verdict == Allow || n == name && r.verdict == Ask {
-					return p.bit
-				}
+		for i := range p.rows {
+			r := &p.rows[i]
+			switch {
+			case r.verdict != Allow && r.verdict != Ask || !r.about(name):
+			case r.hold(&args):
+				return p.bit
+			case byName == 0:
+				byName = p.bit
 			}
 		}
 	}
-	return 0
+	return byName
 }

@@ -3,6 +3,7 @@ package wall
 import (
 	"errors"
 	"fmt"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -143,8 +144,12 @@ type Rule struct {
 	FD int
 }
 
-// Network says which TCP calls Landlock leaves to the cell.
-type Network bool
+// Network says which TCP calls Landlock leaves to the cell: none, or with Open all,
+// except that it connects to no other ports than Ports, if there are any.
+type Network struct {
+	Open  bool
+	Ports []uint16
+}
 
 // NewRuleset makes a Landlock ruleset of the rules and returns its descriptor
 // (close-on-exec), which Confine and the openers' threads apply. Without net
@@ -154,11 +159,30 @@ type Network bool
 func NewRuleset(rules []Rule, net Network, version int) (fd int, err error) {
 	a := abis()[min(version, newestKnownABI)]
 	attr := rulesetAttr{fs: a.fs, scoped: a.scoped}
-	if !net {
+	switch {
+	case !net.Open:
 		attr.net = a.net
+	case len(net.Ports) > 0:
+		attr.net = a.net & unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
 	}
-	return fill(&attr, rules)
+	if fd, err = fill(&attr, rules); err != nil || attr.net == 0 {
+		return fd, err
+	}
+	for _, port := range net.Ports {
+		rule := portRule{attr.net, uint64(port)}
+		if _, _, errno := unix.RawSyscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(fd), ruleNetPort, uintptr(unsafe.Pointer(&rule)), 0, 0, 0); errno != 0 {
+			unix.Close(fd)
+			return -1, fmt.Errorf("landlock rule for port %d: %w", port, errno)
+		}
+	}
+	return fd, nil
 }
+
+// ruleNetPort is LANDLOCK_RULE_NET_PORT (linux/landlock.h).
+const ruleNetPort = 2
+
+// portRule is struct landlock_net_port_attr (linux/landlock.h).
+type portRule struct{ access, port uint64 }
 
 // KeepLengths makes a ruleset that forbids truncating but where rules permit it,
 // for threads that have Unhindered rules around them already. It says where files

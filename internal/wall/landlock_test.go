@@ -93,7 +93,7 @@ func TestResolvedRules(t *testing.T) {
 		{Rule{Path: s.scratch + "/file/none", Access: Config, Optional: true}, true},
 		{Rule{Path: s.scratch + "/file", Access: Scratch | Package}, true}, // a file takes what files can have
 	} {
-		fd, err := NewRuleset([]Rule{tt.rule}, false, abi)
+		fd, err := NewRuleset([]Rule{tt.rule}, Network{}, abi)
 		if (err == nil) != tt.ok {
 			t.Errorf("%+v: %v", tt.rule, err)
 		}

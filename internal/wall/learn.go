@@ -40,10 +40,13 @@ func Permitting(a Arch, pledge capability.Pledge, nr uint32, args [6]uint64) (by
 }
 
 // decides reports whether the row says what becomes of a call.
-func (r *row) decides(name string, args *[6]uint64) bool {
+func (r *row) decides(name string, args *[6]uint64) bool { return r.about(name) && r.hold(args) }
+
+// about reports whether the row is one of a call's.
+func (r *row) about(name string) bool {
 	for n := range strings.FieldsSeq(r.names) {
 		if n == name {
-			return r.hold(args)
+			return true
 		}
 	}
 	return false

@@ -155,7 +155,7 @@ func (s *stage) spawner(pledge capability.Pledge, path string, args ...string) *
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ruleset, err := NewRuleset(s.rules, Network(pledge.Has(capability.Inet)), abi)
+	ruleset, err := NewRuleset(s.rules, Network{Open: pledge.Has(capability.Inet)}, abi)
 	if err != nil {
 		s.t.Fatal(err)
 	}

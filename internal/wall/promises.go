@@ -75,10 +75,13 @@ func promises() []promise {
 	return []promise{
 		{bit: 0, rows: refusals(), asIs: true},
 		{bit: 0, rows: cellRefusals(), asIs: true, cell: true},
+		{bit: capability.Inet, rows: inetRefusals(), asIs: true},
+		{bit: capability.Udp, rows: udpRefusals(), asIs: true},
 		{bit: capability.Stdio, rows: stdio()},
 		{bit: capability.WriteOnly, rows: wpath()},
 		{bit: capability.Cpath, rows: cpath()},
 		{bit: capability.Fattr, rows: fattr()},
+		{bit: capability.Udp, rows: udp()},
 		{bit: capability.Inet, rows: inet()},
 		{bit: capability.Proc, rows: proc()},
 		{bit: capability.ExecOnly, rows: execute()},
@@ -254,20 +257,64 @@ func fattr() []row {
 // wpath is what writing adds to cpath and fattr.
 func wpath() []row { return []row{{names: "truncate", verdict: Allow}} }
 
-// inet is TCP and UDP over IPv4 and IPv6: no raw sockets, no MPTCP (which
-// Landlock's TCP rules do not see), no other protocol.
+// inet is TCP over IPv4 and IPv6: no raw sockets, no MPTCP (which Landlock's TCP
+// rules do not see), no other protocol. The supervisor knows which addresses the
+// cell may reach, and calls in its place.
 func inet() []row {
 	var r []row
 	for _, family := range []uint32{unix.AF_INET, unix.AF_INET6} {
 		r = append(r,
 			row{"socket", all(is(0, family), masked(1, 0xf, unix.SOCK_STREAM), oneOf(2, 0, unix.IPPROTO_TCP)), Allow},
-			row{"socket", all(is(0, family), masked(1, 0xf, unix.SOCK_DGRAM), oneOf(2, 0, unix.IPPROTO_UDP)), Allow},
+			// C libraries make one to sort the addresses of a name, and do without.
+			row{"socket", all(is(0, family), masked(1, 0xf, unix.SOCK_DGRAM), oneOf(2, 0, unix.IPPROTO_UDP)), Errno(eacces)},
 			row{"socket", all(is(0, family)), Errno(uint16(unix.EPROTONOSUPPORT))})
 	}
 	return append(r,
-		row{names: "connect bind listen accept accept4", verdict: Allow},
-		row{names: "ioctl", tests: all(oneOf(1, unix.SIOCGIFNAME, unix.SIOCGIFCONF, unix.SIOCGIFFLAGS, unix.SIOCGIFADDR,
-			unix.SIOCGIFBRDADDR, unix.SIOCGIFNETMASK, unix.SIOCGIFMTU, unix.SIOCGIFINDEX, unix.SIOCATMARK)), verdict: Allow})
+		row{names: "connect bind listen", verdict: Ask},
+		row{names: "accept accept4", verdict: Allow},
+		row{names: "ioctl", tests: interfaces(), verdict: Allow})
+}
+
+// udp is datagrams over IPv4 and IPv6. Those that have an address of their own are
+// asked, like connect; sendmsg can have one, which no filter sees.
+func udp() []row {
+	var r []row
+	for _, family := range []uint32{unix.AF_INET, unix.AF_INET6} {
+		r = append(r, row{"socket", all(is(0, family), masked(1, 0xf, unix.SOCK_DGRAM), oneOf(2, 0, unix.IPPROTO_UDP)), Allow})
+	}
+	return append(r, row{names: "connect bind", verdict: Ask}, row{names: "ioctl", tests: interfaces(), verdict: Allow})
+}
+
+// interfaces are the requests by which programs look at the host's interfaces.
+func interfaces() []test {
+	return all(oneOf(1, unix.SIOCGIFNAME, unix.SIOCGIFCONF, unix.SIOCGIFFLAGS, unix.SIOCGIFADDR,
+		unix.SIOCGIFBRDADDR, unix.SIOCGIFNETMASK, unix.SIOCGIFMTU, unix.SIOCGIFINDEX, unix.SIOCATMARK))
+}
+
+// inetRefusals are the ways past a connect that is asked: TCP Fast Open connects when
+// it sends, and options of IP name hosts on the way.
+func inetRefusals() []row {
+	return append([]row{
+		{"sendto", all(has(3, unix.MSG_FASTOPEN)), Errno(enotsu)},
+		{"sendmsg", all(has(2, unix.MSG_FASTOPEN)), Errno(enotsu)},
+		{"sendmmsg", all(has(3, unix.MSG_FASTOPEN)), Errno(enotsu)},
+	}, sourceRouting()...)
+}
+
+func udpRefusals() []row {
+	return append([]row{
+		{"sendto", all(isNot(4, 0)), Ask},
+		{"sendto", all(high(isNot(4, 0))), Ask},
+		{"sendmsg", nil, Ask},
+		{"sendmmsg", nil, Errno(enosys)}, // C libraries send one by one then
+	}, sourceRouting()...)
+}
+
+func sourceRouting() []row {
+	return []row{
+		{"setsockopt", all(is(1, unix.SOL_IP), is(2, unix.IP_OPTIONS)), Errno(eperm)},
+		{"setsockopt", all(is(1, unix.SOL_IPV6), is(2, unix.IPV6_RTHDR)), Errno(eperm)},
+	}
 }
 
 // proc makes processes and arranges them. They are not asked for: a signal that

@@ -56,9 +56,9 @@ func lost(pledge capability.Pledge) (rows []row) {
 // What a template's guards can ask for beside promises.
 const (
 	// ByZone is there in cells with native views.
-	ByZone capability.Pledge = 1 << 8
+	ByZone capability.Pledge = 1 << 14
 	// ByPass is there where one execveat is allowed to who shows the pass.
-	ByPass capability.Pledge = 1 << 9
+	ByPass capability.Pledge = 1 << 15
 )
 
 // Template is a filter for all pledges at once; Cut makes one of it. Its guards are

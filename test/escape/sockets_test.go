@@ -12,7 +12,7 @@ import (
 	"nipcells/test/rig"
 )
 
-var withInet = w("--pledge STDIO,RPATH,WPATH,EXEC,INET --unveil {granted}:rwxc")
+var withInet = w("--pledge STDIO,RPATH,WPATH,EXEC,INET,UDP --net loopback --net udp:loopback --net listen:loopback --unveil {granted}:rwxc")
 
 func TestSockets(t *testing.T) {
 	rows := []attempt{

@@ -20,6 +20,7 @@ type Options struct {
 	quiet    bool
 	unveil   list
 	pledge   string
+	net      list
 	env      list
 	user     string
 	budget   string
@@ -50,7 +51,8 @@ func Flags(o *Options) *flag.FlagSet {
 	f := flag.NewFlagSet("run", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.Var(&o.unveil, "unveil", "make `PATH[:rwxc]` visible in the cell: read, write, execute, create (default r); may be repeated")
-	f.StringVar(&o.pledge, "pledge", "", "what the program may do, instead of what its package asks: `LIST` of STDIO, RPATH, WPATH, CPATH, FATTR, INET, EXEC, PROC, with commas; -WORD takes a part away; NONE")
+	f.StringVar(&o.pledge, "pledge", "", "what the program may do, instead of what its package asks: `LIST` of STDIO, RPATH, WPATH, CPATH, FATTR, INET, UDP, EXEC, PROC, with commas; -WORD takes a part away; NONE")
+	f.Var(&o.net, "net", "whom the sockets of INET and UDP reach, instead of what its package asks: `RULE` is [tcp:|udp:|listen:]HOST[:PORTS], such as example.org:443, loopback:5432, listen:8080, dns (default: all but the host itself); may be repeated")
 	f.Var(&o.env, "env", "set the environment variable `NAME=VALUE`, or pass NAME on from here; may be repeated")
 	f.StringVar(&o.budget, "budget", "", "`LIMITS` such as memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity; they are checked, but this version does not enforce them")
 	f.StringVar(&o.cwd, "cwd", "", "start in the `DIRECTORY` (default: the current one if it is visible in the cell, else the home)")
@@ -167,6 +169,13 @@ func (o *Options) changes(cwd string) (c capability.Changes, err error) {
 			return c, &UsageError{err}
 		}
 		c.Unveil = append(c.Unveil, u)
+	}
+	for _, s := range o.net {
+		rules, err := capability.ParseNet(s)
+		if err != nil {
+			return c, &UsageError{err}
+		}
+		c.Net = append(c.Net, rules...)
 	}
 	if c.Budget, err = capability.ParseBudget(o.budget); err != nil {
 		return c, &UsageError{err}

@@ -91,6 +91,9 @@ func fragment(ceiling capability.Pledge, target string, l *cell.Lesson) []byte {
 			unsaid++
 		}
 	}
+	for _, n := range l.Net {
+		fmt.Fprintf(w, "net \"%s\"\n", n)
+	}
 	if unsaid > 0 {
 		fmt.Fprintf(w, "// and %d more, whose names no recipe can hold\n", unsaid)
 	}
@@ -103,6 +106,16 @@ func fragment(ceiling capability.Pledge, target string, l *cell.Lesson) []byte {
 	}
 	if len(l.Never) > 0 {
 		fmt.Fprintf(w, "// No cell may call %s.\n", strings.Join(l.Never, ", "))
+	}
+	if len(l.Closed) > 0 {
+		fmt.Fprintln(w, "// It was not let to these addresses; this would open them:")
+		for i, n := range l.Closed {
+			if i == hiddenMost {
+				fmt.Fprintf(w, "//   and %d more\n", len(l.Closed)-i)
+				break
+			}
+			fmt.Fprintf(w, "//   net \"%s\"\n", n)
+		}
 	}
 	comment(w, "It wanted more rights than were unveiled; this would give them:", l.Narrow)
 	comment(w, "It looked for these, which are hidden from it:", l.Hidden)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 
+	"nipcells/internal/capability"
 	"nipcells/internal/cell"
 	"nipcells/internal/hier"
 	"nipcells/internal/plan"
@@ -30,6 +31,8 @@ type Program struct {
 	Report func(w io.Writer, err error)
 	// Help prints what the verb is for.
 	Help func() int
+	// Lookup finds the addresses of a host; nil: it cannot be done here.
+	Lookup func(name string) ([]capability.Addr, error)
 	// CreateRoot allows to make the person's root.
 	CreateRoot bool
 }
@@ -122,7 +125,7 @@ func (p Program) cellOptions(o *Options, messages io.Writer) (*cell.Options, err
 	}
 	options := &cell.Options{
 		Root: root, Plan: plan, Command: command, Args: o.args, Unveil: changes.Unveil, Pledge: changes.Pledge,
-		Replace: changes.SetsPledge, Env: env, Cwd: o.cwd, Deny: o.deny, Hide: true, Degraded: o.degraded,
+		Replace: changes.SetsPledge, Net: changes.Net, Lookup: p.Lookup, Env: env, Cwd: o.cwd, Deny: o.deny, Hide: true, Degraded: o.degraded,
 		Report: reportTo(messages), Guard: []string{"nip", guardVerb},
 	}
 	if other {
