@@ -5,10 +5,11 @@ set -eu
 cd "$(dirname "$0")"
 export CGO_ENABLED=0
 whole=cmd/nip/front/whole/nip
+next=cmd/nip/front/.nip.$$ # not in whole: what is there is carried along
 overlay=$(mktemp)
-trap 'rm -f "$whole.tmp" "$overlay"' EXIT
-go build -trimpath -ldflags "-s -w" -o "$whole.tmp" ./cmd/nip
-mv "$whole.tmp" "$whole"
+trap 'rm -f "$next" "$overlay"' EXIT
+go build -trimpath -ldflags "-s -w" -o "$next" ./cmd/nip
+mv "$next" "$whole"
 
 # One file of the runtime is ours (it says why). It fits this Go.
 case $(go env GOVERSION) in
