@@ -4,6 +4,7 @@ package network
 import (
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -255,6 +256,21 @@ func TestHang(t *testing.T) {
 	got := s.try(t, "static", "--net loopback", fmt.Sprint("hang 127.0.0.1 ", full.Addr().(*net.TCPAddr).Port))
 	if took := time.Since(begin); got != "EINPROGRESS" || took < time.Second || took > 10*time.Second {
 		t.Errorf("%s after %v", got, took)
+	}
+}
+
+// TestResolver: name servers are asked in the way that is open.
+func TestResolver(t *testing.T) {
+	if _, err := os.Stat("/etc/resolv.conf"); err != nil {
+		t.Skip("this host has no resolv.conf")
+	}
+	s := newStage(t)
+	for flags, want := range map[string]string{"": "done by TCP", withUDP: "done by UDP", "--pledge STDIO,RPATH": "ENOENT"} {
+		for _, kind := range []string{"dynamic", "static"} {
+			if got := s.try(t, kind, flags, "resolver 127.0.0.1 1"); got != want {
+				t.Errorf("%s %s: %s, want %s", kind, flags, got, want)
+			}
+		}
 	}
 }
 

@@ -281,6 +281,18 @@ int main(int argc, char **argv)
 			return tell(0, "without the file");
 		return tell(0, text);
 	}
+	if (!strcmp(try, "resolver")) { /* what C libraries are told of name servers */
+		char line[256];
+		FILE *f = fopen("/etc/resolv.conf", "re");
+		struct stat st;
+
+		if (!f || fstat(fileno(f), &st))
+			return tell(1, "");
+		while (fgets(line, sizeof(line), f))
+			if (!strcmp(line, "options use-vc\n"))
+				return tell(st.st_size <= 0 || (st.st_mode & 07777) != 0444 || !open("/etc/resolv.conf", O_WRONLY), "by TCP");
+		return tell(0, "by UDP");
+	}
 	if (!strcmp(try, "race"))
 		return race();
 	if (!strcmp(try, "hang"))
