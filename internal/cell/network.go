@@ -2,6 +2,7 @@ package cell
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -16,7 +17,7 @@ import (
 // it may reach, whatever a name server tells it later.
 
 // ErrNames reports rules with names of hosts where nobody looks names up.
-var ErrNames = fmt.Errorf("rules of the network name hosts, and nothing here looks names up")
+var ErrNames = errors.New("rules of the network name hosts, and nothing here looks names up")
 
 // network is what the cell may reach.
 type network struct {

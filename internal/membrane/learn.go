@@ -66,6 +66,10 @@ func (m *Membrane) learnNet(kind capability.NetKind, a capability.Addr, port uin
 		return
 	}
 	n := capability.Net{Kind: kind, Addr: a, Bits: 128, From: port, To: port}
+	const chosen = 32768 // by the kernel, perhaps (ip_local_port_range): it is another one next time
+	if port >= chosen {
+		n.From, n.To = 0, 1<<16-1
+	}
 	server := capability.Net{Kind: kind, Name: capability.NameServers, From: 53, To: 53}
 	if w := m.config.Network; w != nil && !refused && port == 53 && slices.Contains(w.Rules, server) && slices.Contains(w.NameServers(), a) {
 		n = server

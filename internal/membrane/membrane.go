@@ -72,12 +72,12 @@ type Fault struct {
 type Membrane struct {
 	config   Config
 	listener int
-	handlers map[uint32]handler
+	handlers []entry // by number of the call
 	opener   opener
-	guise    *wall.Guise     // nil: nobody has looked yet
-	looks    map[uint32]bool // calls that only look
-	pending  *notification   // taken by Step, left to Serve
-	waiting  atomic.Int32    // callers that wait for locks
+	guise    *wall.Guise   // nil: nobody has looked yet
+	looking  bool          // the call that is answered only looks
+	pending  *notification // taken by Step, left to Serve
+	waiting  atomic.Int32  // callers that wait for locks
 	pagesize uint64
 	names    *names // nil: not needed yet, or the cell sees the host's names
 	early    *early // what is known of them before that
@@ -91,6 +91,14 @@ type Membrane struct {
 // handler answers one call. It returns the call's result, or a nonzero errno,
 // or later if it has taken care of the answer itself.
 type handler func(m *Membrane, n *notification) (value int64, errno unix.Errno)
+
+// entry is what is done about a call.
+type entry struct {
+	handle handler // nil: it is a fault
+	looks  bool    // it only looks (see look)
+	link   int8    // which argument is a path whose link it reads, or -1
+	opens  int8    // which is one that it opens, flags following, or -1
+}
 
 // later as an errno says that the handler answers, or has answered, by itself.
 const later = unix.Errno(1<<16 - 1)
@@ -115,8 +123,8 @@ func (m *Membrane) Step() (busy bool) {
 	if receive(m.listener, &n) != nil {
 		return false // its caller was killed meanwhile
 	}
-	if n.arch == m.config.Arch.Audit() && m.handler(n.nr) != nil {
-		if m.tellExe(&n) {
+	if e := m.entry(n.nr); n.arch == m.config.Arch.Audit() && e.handle != nil {
+		if m.tellExe(&n, e) || m.stepDevice(&n, e) {
 			return false
 		}
 		m.pending = &n
@@ -150,34 +158,49 @@ func (m *Membrane) Serve() {
 	}
 }
 
-// handler returns the handler of a call, nil if there is none. The table is
-// made when it is first needed.
-func (m *Membrane) handler(nr uint32) handler {
+// entry returns what is done about a call. The table is made when it is first needed.
+func (m *Membrane) entry(nr uint32) *entry {
 	if m.handlers == nil {
-		m.handlers = handlers(m.config.Arch, m.config.Pledge)
-		if m.config.Hide != nil {
-			m.addPathHandlers()
-			m.markLooks()
+		m.makeTable()
+	}
+	if nr >= uint32(len(m.handlers)) {
+		return &m.handlers[len(m.handlers)-1] // of no call
+	}
+	return &m.handlers[nr]
+}
+
+func (m *Membrane) makeTable() {
+	table := handlers(m.config.Arch, m.config.Pledge)
+	if m.config.Hide != nil {
+		m.addPathHandlers(table)
+	}
+	last := uint32(0)
+	for nr := range table {
+		last = max(last, nr)
+	}
+	m.handlers = make([]entry, last+2)
+	for nr := range m.handlers {
+		m.handlers[nr] = entry{handle: table[uint32(nr)], link: -1, opens: -1}
+		if m.handlers[nr].handle == nil && m.config.Learn != nil {
+			m.handlers[nr].handle = goOn
 		}
 	}
-	h := m.handlers[nr]
-	if h == nil && m.config.Learn != nil {
-		return goOn
+	if m.config.Hide != nil {
+		m.markLooks()
 	}
-	return h
 }
 
 func (m *Membrane) answer(n *notification) {
-	h := m.handler(n.nr)
-	if !m.looks[n.nr] {
+	e := m.entry(n.nr)
+	if m.looking = e.looks; !e.looks {
 		m.shed()
 	}
-	if h == nil || n.arch != m.config.Arch.Audit() {
+	if e.handle == nil || n.arch != m.config.Arch.Audit() {
 		m.fault(n)
 		return
 	}
 	m.learnCall(n)
-	if m.counted(n) || m.tellExe(n) {
+	if m.counted(n) || m.tellExe(n, e) {
 		return
 	}
 	var errno unix.Errno
@@ -186,14 +209,14 @@ func (m *Membrane) answer(n *notification) {
 		m.reply(n, 0, errno)
 		return
 	}
-	value, errno := h(m, n)
+	value, errno := e.handle(m, n)
 	for errno == unnamed {
 		if err := m.name(); err != nil {
 			m.config.OnError(err)
 			m.reply(n, 0, unix.EIO)
 			return
 		}
-		value, errno = h(m, n)
+		value, errno = e.handle(m, n)
 	}
 	if errno == later {
 		return

@@ -205,15 +205,20 @@ func (m *Membrane) findWay(n *notification, p *way, follow bool) (object, unix.E
 	}
 	links := 0
 	for {
+		if p.base >= 0 {
+			last := false
+			errno := m.look(func() unix.Errno {
+				fd, err := unix.Openat2(p.base, p.rest, &how)
+				o.fd, last = fd, m.final(p, fd, errnoOf(err))
+				return errnoOf(err)
+			})
+			if last {
+				return o, errno
+			}
+		}
 		w := m.walk(p)
 		w.follow, w.links = follow, links
 		errno := m.look(func() unix.Errno {
-			if p.base >= 0 {
-				fd, err := unix.Openat2(p.base, p.rest, &how)
-				if o.fd = fd; m.final(p, fd, errnoOf(err)) {
-					return errnoOf(err)
-				}
-			}
 			o.fd = -1
 			if errno := w.run(); errno != 0 || w.proc {
 				return errno

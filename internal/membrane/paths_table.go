@@ -10,7 +10,7 @@ import (
 
 // addPathHandlers adds the calls that are asked because the cell sees only its
 // names. Each is gated by the promise that allows it in the filter.
-func (m *Membrane) addPathHandlers() {
+func (m *Membrane) addPathHandlers(table map[uint32]handler) {
 	const creatFlags = unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC
 	for needs, list := range map[capability.Pledge]map[string]handler{
 		capability.Stdio: {
@@ -60,18 +60,28 @@ func (m *Membrane) addPathHandlers() {
 	} {
 		for name, h := range list {
 			if nr, ok := m.config.Arch.Number(name); ok && m.config.Pledge.Has(needs) {
-				m.handlers[nr] = h
+				table[nr] = h
 			}
 		}
 	}
 }
 
-// markLooks notes which calls only look, or need no more rights than that (see look).
+// markLooks notes which calls only look, or need no more rights than that (see look),
+// which read the link of a path, and which open one.
 func (m *Membrane) markLooks() {
-	m.looks = map[uint32]bool{}
 	for name := range strings.FieldsSeq("stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat connect sendto sendmsg") {
-		if nr, ok := m.config.Arch.Number(name); ok {
-			m.looks[nr] = true
+		if nr, ok := m.config.Arch.Number(name); ok && nr < uint32(len(m.handlers)) {
+			m.handlers[nr].looks = true
+		}
+	}
+	for arg, name := range []string{"open", "openat"} {
+		if nr, ok := m.config.Arch.Number(name); ok && nr < uint32(len(m.handlers)) {
+			m.handlers[nr].opens = int8(arg)
+		}
+	}
+	for arg, name := range []string{"readlink", "readlinkat"} {
+		if nr, ok := m.config.Arch.Number(name); ok && nr < uint32(len(m.handlers)) {
+			m.handlers[nr].link = int8(arg)
 		}
 	}
 }

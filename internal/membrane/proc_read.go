@@ -86,13 +86,9 @@ func hideProcesses(_ *Membrane, b []byte) []byte {
 // tellExe answers a program that asks by what name it was executed, if that is
 // the call. Every dynamic program does at its start ($ORIGIN), and most ask
 // nothing else: they need no table of names, no opener and no thread.
-func (m *Membrane) tellExe(n *notification) bool {
-	at := 0
-	switch m.config.Arch.CallName(n.nr) {
-	case "readlink":
-	case "readlinkat":
-		at = 1
-	default:
+func (m *Membrane) tellExe(n *notification, e *entry) bool {
+	at := int(e.link)
+	if at < 0 {
 		return false
 	}
 	const link = "/proc/self/exe"

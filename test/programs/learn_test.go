@@ -33,7 +33,7 @@ func parsed(t *testing.T, fragment string) capability.Set {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, fragment)
 	}
-	return capability.Set{Pledge: recipe.Pledge, Unveil: recipe.Unveil}
+	return capability.Set{Pledge: recipe.Pledge, Unveil: recipe.Unveil, Net: recipe.Net}
 }
 
 // given are the flags that give a cell exactly a set.
@@ -41,6 +41,9 @@ func given(s capability.Set) []string {
 	flags := []string{"--pledge", s.Pledge.String()}
 	for _, u := range s.Unveil {
 		flags = append(flags, "--unveil", u.String())
+	}
+	for _, n := range s.Net {
+		flags = append(flags, "--net", n.String())
 	}
 	return flags
 }
@@ -53,7 +56,7 @@ func smallest(t *testing.T, s capability.Set, works func(flags ...string) bool) 
 		t.Errorf("it does not work with %q", given(s))
 	}
 	for bit := capability.Pledge(1); bit != 0 && bit <= capability.AllPledges; bit <<= 1 {
-		without := capability.Set{Pledge: s.Pledge &^ bit, Unveil: s.Unveil}
+		without := capability.Set{Pledge: s.Pledge &^ bit, Unveil: s.Unveil, Net: s.Net}
 		if without.Pledge != s.Pledge && works(given(without)...) {
 			t.Errorf("it works without %s, too", bit)
 		}
@@ -82,7 +85,8 @@ type lessonCase struct {
 func lessons() []lessonCase {
 	return []lessonCase{
 		{"nothing", "", "", `pledge "STDIO"`},
-		{"sockets, children and a file", "", "n c /Data/apps/learner/made", `pledge "STDIO" "RPATH" "WPATH" "-FATTR" "INET" "PROC"`},
+		{"sockets, children and a file", "--net=loopback --net=listen:loopback", "n c /Data/apps/learner/made",
+			"pledge \"STDIO\" \"RPATH\" \"WPATH\" \"-FATTR\" \"INET\" \"PROC\"\nnet \"tcp:127.0.0.1\"\nnet \"listen:127.0.0.1\""},
 		{"a child that asks nothing", "", "e 1", `pledge "STDIO" "PROC"`},
 		{"a child that is not waited for", "", "e 0", `pledge "STDIO" "PROC"`},
 		{"look", "T:rw", "s T/a", "pledge \"STDIO\"\nunveil \"T/a\" \"r\""},
