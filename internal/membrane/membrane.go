@@ -75,6 +75,7 @@ type Membrane struct {
 	handlers []entry // by number of the call
 	opener   opener
 	guise    *wall.Guise   // nil: nobody has looked yet
+	last     thread        // whose descriptor was fetched last
 	looking  bool          // the call that is answered only looks
 	pending  *notification // taken by Step, left to Serve
 	waiting  atomic.Int32  // callers that wait for locks
@@ -256,6 +257,7 @@ func (m *Membrane) name() (err error) {
 }
 
 func (m *Membrane) closeAll() {
+	m.dropLast()
 	for _, d := range m.domains.table {
 		d.opener.stop()
 		unix.Close(d.ruleset)

@@ -273,7 +273,7 @@ func (m *Membrane) copyOf(n *notification, fd int32) (int, unix.Errno) {
 	if fd == unix.AT_FDCWD {
 		return m.directory(n, fd)
 	}
-	own, err := fetchFD(int(n.pid), int(fd))
+	own, err := m.fetch(n.pid, int(fd))
 	if err != nil {
 		return -1, unix.EBADF
 	}

@@ -252,7 +252,7 @@ func (m *Membrane) passFiles(n *notification, msg *message) unix.Errno {
 			if len(msg.files) == most {
 				return unix.EINVAL
 			}
-			fd, err := fetchFD(int(n.pid), int(int32(binary.NativeEndian.Uint32(data))))
+			fd, err := m.fetch(n.pid, int(int32(binary.NativeEndian.Uint32(data))))
 			if err != nil || !m.valid(n) {
 				if err == nil {
 					unix.Close(fd)

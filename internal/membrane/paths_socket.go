@@ -180,11 +180,27 @@ func listen(m *Membrane, n *notification) (int64, unix.Errno) {
 // told not to for the moment of the call, which others of the cell could see, and
 // then waited for elsewhere.
 func connect(m *Membrane, n *notification) (int64, unix.Errno) {
-	fd, address, errno := m.addressed(n, 1)
-	if errno != 0 {
-		return 0, errno
+	size := int32(n.args[2])
+	if size < 0 || size > addressMost {
+		return 0, unix.EINVAL
 	}
-	if len(address) >= 2 && binary.NativeEndian.Uint16(address) != unix.AF_UNSPEC { // which undoes a connection
+	// What kind of socket it is need not be known: the address is one of the network,
+	// and no other socket takes such a one.
+	fd, errno := m.copyOf(n, int32(n.args[0]))
+	if errno != 0 {
+		return 0, unix.EBADF
+	}
+	// If the caller has gone since, this is another's, and permitted all the same.
+	address := make([]byte, size)
+	if got, err := readMemory(int(n.pid), n.args[1], address); err != nil || got != len(address) {
+		unix.Close(fd)
+		return 0, unix.EFAULT
+	}
+	if len(address) < 2 {
+		unix.Close(fd)
+		return 0, unix.EINVAL
+	}
+	if binary.NativeEndian.Uint16(address) != unix.AF_UNSPEC { // which undoes a connection
 		if errno := m.may(m.kindOf(fd), address); errno != 0 {
 			unix.Close(fd)
 			return 0, errno
@@ -228,7 +244,7 @@ func connectNow(fd int, address []byte) (waits bool, errno unix.Errno) {
 	}
 	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags|unix.O_NONBLOCK)
 	errno = socketAddress(unix.SYS_CONNECT, fd, address)
-	if errno == unix.EINPROGRESS && poll(fd, unix.POLLOUT, 0) { // on the same host it is done already
+	if errno == unix.EINPROGRESS { // on the same host it is done already
 		errno = socketAddress(unix.SYS_CONNECT, fd, address)
 	}
 	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)

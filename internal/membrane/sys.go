@@ -139,6 +139,40 @@ func writeMemory(pid int, addr uint64, src []byte) (int, error) {
 	return int(n), nil
 }
 
+// thread is a thread of the cell, and a descriptor of it, which no other thread with
+// the same number can take over.
+type thread struct {
+	pid   uint32
+	pidfd int
+}
+
+// fetch is fetchFD for the listener, which most often hears of the same thread again.
+func (m *Membrane) fetch(pid uint32, fd int) (int, error) {
+	for {
+		fresh := m.last.pidfd <= 0 || m.last.pid != pid
+		if fresh {
+			m.dropLast()
+			p, err := unix.PidfdOpen(int(pid), unix.PIDFD_THREAD)
+			if err != nil {
+				return -1, err
+			}
+			m.last = thread{pid, p}
+		}
+		own, err := unix.PidfdGetfd(m.last.pidfd, fd, 0)
+		if err != unix.ESRCH || fresh {
+			return own, err
+		}
+		m.dropLast() // it was another thread of that number
+	}
+}
+
+func (m *Membrane) dropLast() {
+	if m.last.pidfd > 0 {
+		unix.Close(m.last.pidfd)
+	}
+	m.last = thread{}
+}
+
 // fetchFD duplicates descriptor fd of thread pid into this process. It is the
 // same open file description: locks taken on it are the cell's.
 func fetchFD(pid, fd int) (int, error) {
@@ -176,14 +210,15 @@ func fchmodat2(fd int, mode uint32) error {
 	return nil
 }
 
-// socketAddress is bind(2) or connect(2) with an address as the caller gave it.
+// socketAddress is bind(2) or connect(2) with an address as the caller gave it. It is
+// not to wait.
 func socketAddress(call uintptr, fd int, address []byte) unix.Errno {
 	var none byte
 	at := &none
 	if len(address) > 0 {
 		at = &address[0]
 	}
-	_, _, errno := unix.Syscall(call, uintptr(fd), uintptr(unsafe.Pointer(at)), uintptr(len(address)))
+	_, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(at)), uintptr(len(address)))
 	return errno
 }
 

@@ -31,6 +31,7 @@ type job struct {
 	dir     string // in which it starts, below the stage's work
 	args    []string
 	rights  string       // to work; "" for all but executing
+	net     string       // a rule for the network
 	before  func() error // done before each start
 
 	ofNative, ofBwrap float64 // limits of the cell's time; 0: none
@@ -53,6 +54,9 @@ func (s *stage) start(j *job, w way, flags ...string) *exec.Cmd {
 			"--ro-bind", s.fixtures, s.fixtures, "--bind", s.work, s.work, "--chdir", dir, j.program}, j.args...)...)
 	default:
 		args := append([]string{"run", "-q", "--unveil", s.work + ":" + cmp.Or(j.rights, "rwc")}, flags...)
+		if j.net != "" {
+			args = append(args, "--net", j.net)
+		}
 		if w == asked {
 			args = append(args, "--unveil", s.empty+":rx")
 		}

@@ -152,7 +152,7 @@ func (t *table) wall() error {
 	if err != nil {
 		return err
 	}
-	j := &job{name: "wall", program: t.fixtures + "/wall", command: "wall", args: []string{t.work, port}}
+	j := &job{name: "wall", program: t.fixtures + "/wall", command: "wall", args: []string{t.work, port}, net: "127.0.0.1"}
 	names, samples, err := t.selfTimed(j, native, cell)
 	if err != nil {
 		return err
