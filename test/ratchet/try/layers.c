@@ -65,6 +65,8 @@ static int add(int ruleset, char *rule)
 	}
 	b.access = bits(colon, letters);
 	b.fd = open(rule, O_PATH | O_CLOEXEC);
+	if (b.fd < 0) /* a device of a cell */
+		b.fd = open(rule, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (b.fd < 0)
 		return -1;
 	err = (int)syscall(ADD_RULE, ruleset, 1, &b, 0) ? errno : 0;

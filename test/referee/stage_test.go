@@ -1,0 +1,100 @@
+// Package referee goes through the cases that those who wrote Landlock, pledge and
+// unveil test themselves with, in real cells: see README.md.
+package referee
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"nipcells/test/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+// row is what steps say that are made one after the other by one program. Something
+// that is granted, and works, is in each.
+type row struct {
+	name  string
+	steps string
+	want  string
+	// What is said in cells, in one with native views, and where all is asked, if that
+	// is different from outside.
+	cell, native, asked string
+	only                string // "cell": not outside; "asked": only there
+}
+
+// at is what a row says at a place.
+func (r *row) at(place string) string {
+	want := r.want
+	if r.cell != "" && place != "outside" {
+		want = r.cell
+	}
+	if r.native != "" && place == "native" {
+		want = r.native
+	}
+	if r.asked != "" && place == "asked" {
+		want = r.asked
+	}
+	return want
+}
+
+// stage has a tree in the work directory: one and two, in each of them in, and there
+// deep; in each directory the files f and g.
+type stage struct {
+	*rig.TryStage
+	words []string // what stands for {word} in steps, in pairs
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{TryStage: rig.NewTryStage(t)}
+	s.words = []string{"{w}", s.Work, "{1}", s.Work + "/one", "{2}", s.Work + "/two"}
+	return s
+}
+
+func (s *stage) set(t *testing.T) {
+	t.Helper()
+	s.Set(t)
+	for _, dir := range []string{"/one", "/one/in", "/one/in/deep", "/two", "/two/in", "/two/in/deep"} {
+		for _, file := range []string{"/f", "/g"} {
+			s.Write(s.Work+dir+file, "contents\n", 0o644)
+			s.Own(t, s.Work+dir, s.Work+dir+file)
+		}
+	}
+}
+
+func (s *stage) expand(text string) string { return strings.NewReplacer(s.words...).Replace(text) }
+
+// compare makes the steps of rows, outside and in cells with flags, by a program that
+// is linked to its C library at run time and by one that is static.
+func (s *stage) compare(t *testing.T, rows []row, flags ...string) {
+	t.Helper()
+	for _, p := range rig.TryPlaces(flags...) {
+		for _, program := range []string{"try", "try-static"} {
+			t.Run(p.Name+"/"+program, func(t *testing.T) {
+				for _, r := range rows {
+					if r.only == "cell" && p.Name == "outside" || r.only == "asked" && p.Name != "asked" {
+						continue
+					}
+					s.set(t)
+					s.say(t, r.name, p.Run(s.TryStage, program, strings.Fields(s.expand(r.steps))...), r.at(p.Name))
+				}
+			})
+		}
+	}
+}
+
+// say runs the steps of c and fails the test unless they say what is wanted.
+func (s *stage) say(t *testing.T, name string, c *exec.Cmd, want string) {
+	t.Helper()
+	got := s.Try(t, c)
+	if !slices.Equal(got, strings.Split(want, "|")) {
+		t.Errorf("%s:\n got %s\nwant %s", name, strings.Join(got, "|"), want)
+	}
+}
+
+// asRoot reports whether cells are started by root.
+func asRoot() bool { return os.Geteuid() == 0 }
