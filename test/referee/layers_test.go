@@ -1,7 +1,6 @@
 package referee
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -100,19 +99,6 @@ func TestLayers(t *testing.T) {
 // too. What is executed ends with 0.
 func TestExecute(t *testing.T) {
 	s := newStage(t)
-	program := func(p rig.TryPlace) {
-		for _, name := range []string{s.Work + "/one/true", s.Work + "/two/true", s.Work + "/two/plain"} {
-			data, err := os.ReadFile(rig.Fixture(t, "true"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.Write(name, string(data), 0o755)
-			s.Own(t, name)
-		}
-		if err := os.Chmod(s.Work+"/two/plain", 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, p := range rig.TryPlaces("--unveil", "{base}/work:rwx") {
 		for name, r := range map[string]row{
 			"executed":                      {steps: "run={1}/true run={2}/true run={2}/plain run={1}", want: "run ok|run ok|run EACCES|run EACCES"},
@@ -124,7 +110,9 @@ func TestExecute(t *testing.T) {
 		} {
 			t.Run(p.Name+"/"+name, func(t *testing.T) {
 				s.set(t)
-				program(p)
+				s.program(t, s.Work+"/one/true", 0o755)
+				s.program(t, s.Work+"/two/true", 0o755)
+				s.program(t, s.Work+"/two/plain", 0o644)
 				s.say(t, name, p.Run(s.TryStage, "try", strings.Fields(s.expand(r.steps))...), r.at(p.Name))
 			})
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,7 +52,11 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{TryStage: rig.NewTryStage(t)}
-	s.words = []string{"{w}", s.Work, "{1}", s.Work + "/one", "{2}", s.Work + "/two"}
+	above := "EACCES" // what becomes of a name that is made above what is unveiled
+	if strings.HasPrefix(s.Work, "/tmp/") {
+		above = "ok" // in the cell's own /tmp
+	}
+	s.words = []string{"{above}", above, "{w}", s.Work, "{1}", s.Work + "/one", "{2}", s.Work + "/two", "{pid}", strconv.Itoa(os.Getpid())}
 	return s
 }
 
@@ -94,6 +99,17 @@ func (s *stage) say(t *testing.T, name string, c *exec.Cmd, want string) {
 	if !slices.Equal(got, strings.Split(want, "|")) {
 		t.Errorf("%s:\n got %s\nwant %s", name, strings.Join(got, "|"), want)
 	}
+}
+
+// program makes the file name of a program that ends with 0 at once.
+func (s *stage) program(t *testing.T, name string, mode os.FileMode) {
+	t.Helper()
+	data, err := os.ReadFile(rig.Fixture(t, "true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Write(name, string(data), mode)
+	s.Own(t, name)
 }
 
 // asRoot reports whether cells are started by root.
