@@ -117,6 +117,11 @@ func refusals() []row {
 		// A lease on a shared blob would stop every other reader of it.
 		{"fcntl", all(is(1, unix.F_SETLEASE)), Errno(eacces)},
 		{"fcntl", all(is(1, unix.F_NOTIFY)), Errno(einval)},
+		// Connecting without connect(2): neither Landlock nor a pledge without INET
+		// would be asked, on a socket that somebody else has made. So it is as where
+		// the host has switched it off.
+		{"sendto sendmmsg", all(has(3, unix.MSG_FASTOPEN)), Errno(enotsu)},
+		{"sendmsg", all(has(2, unix.MSG_FASTOPEN)), Errno(enotsu)},
 		// Typing into the terminal, its console and line disciplines.
 		{"ioctl", all(oneOf(1, unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCCONS, unix.TIOCSETD)), Errno(eperm)},
 	}
