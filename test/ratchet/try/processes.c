@@ -75,18 +75,23 @@ static int do_threads(char *v)
 	return (errno = pthread_join(before, NULL)) || (errno = pthread_join(after, NULL)) ? -1 : 0;
 }
 
-/* do_owner lets the kernel send SIGURG to a process, or -group, VALUE. It ignores that itself. */
-static int do_owner(char *v)
+static int owner(char *v, int sig)
 {
 	int fds[2];
 
-	signal(SIGURG, SIG_IGN);
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) || fcntl(fds[0], F_SETOWN, process(v)) || fcntl(fds[0], F_SETSIG, SIGURG))
+	signal(sig, SIG_IGN);
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) || fcntl(fds[0], F_SETOWN, process(v)) || fcntl(fds[0], F_SETSIG, sig))
 		return -1;
 	if (fcntl(fds[0], F_SETFL, O_ASYNC | O_NONBLOCK))
 		return -1;
 	return write(fds[1], "x", 1) == 1 ? 0 : -1;
 }
+
+/* do_owner lets the kernel send SIGURG to a process, or -group, VALUE. It ignores that itself. */
+static int do_owner(char *v) { return owner(v, SIGURG); }
+
+/* do_ownerkill does that with a signal that ends whoever does not. */
+static int do_ownerkill(char *v) { return owner(v, SIGUSR1); }
 
 /* do_stay says its number and stays until its input ends. */
 static int do_stay(char *v)
@@ -100,7 +105,21 @@ static int do_stay(char *v)
 }
 
 static int do_traceme(char *v) { (void)v; return ptrace(PTRACE_TRACEME, 0, 0, 0) ? -1 : 0; }
-static int do_attach(char *v) { return ptrace(PTRACE_SEIZE, process(v), 0, 0) ? -1 : ptrace(PTRACE_DETACH, process(v), 0, 0), 0; }
+
+/* do_attach is ended by its own end: nothing else lets go of what does not stop. */
+static int do_attach(char *v)
+{
+	int status;
+	pid_t pid = process(v), child = fork();
+
+	if (!child)
+		_exit(ptrace(PTRACE_SEIZE, pid, 0, 0) ? errno : 0);
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		return -1;
+	errno = WEXITSTATUS(status);
+	return errno ? -1 : 0;
+}
+
 
 /* do_environ opens what /proc tells of a process's environment. */
 static int do_environ(char *v)
@@ -210,7 +229,7 @@ static int do_sendmsg(char *v)
 }
 
 const struct step process_steps[] = {
-	S(signal), S(childsignal), S(threads), S(owner), S(stay), S(traceme), S(attach), S(environ), S(core), S(plain), S(terminal),
+	S(signal), S(childsignal), S(threads), S(owner), S(ownerkill), S(stay), S(traceme), S(attach), S(environ), S(core), S(plain), S(terminal),
 	S(sock), S(connect), S(bind), S(listen), S(sendto), S(fastopen), S(sendmsg),
 	{ NULL, NULL },
 };
