@@ -73,12 +73,17 @@ func (s *stage) set(t *testing.T) {
 
 func (s *stage) expand(text string) string { return strings.NewReplacer(s.words...).Replace(text) }
 
-// compare makes the steps of rows, outside and in cells with flags, by a program that
-// is linked to its C library at run time and by one that is static.
+// programs are those that make steps at a place: one that is linked to its C library at
+// run time, and one that is static. Where native views are both go by them.
+func programs(place string) []string {
+	return map[string][]string{"outside": {"try"}, "native": {"try", "try-static"}, "asked": {"try-static"}}[place]
+}
+
+// compare makes the steps of rows, outside and in cells with flags.
 func (s *stage) compare(t *testing.T, rows []row, flags ...string) {
 	t.Helper()
 	for _, p := range rig.TryPlaces(flags...) {
-		for _, program := range []string{"try", "try-static"} {
+		for _, program := range programs(p.Name) {
 			t.Run(p.Name+"/"+program, func(t *testing.T) {
 				for _, r := range rows {
 					if r.only == "cell" && p.Name == "outside" || r.only == "asked" && p.Name != "asked" {

@@ -66,7 +66,7 @@ func TestUnveil(t *testing.T) {
 		}})
 	}
 	for _, p := range places {
-		for _, program := range []string{"try", "try-static"} {
+		for _, program := range programs(p.Name) {
 			t.Run(p.Name+"/"+program, func(t *testing.T) {
 				for _, r := range unveiled {
 					if r.only == "cell" && p.Name == "outside" {

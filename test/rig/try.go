@@ -1,11 +1,14 @@
 package rig
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -30,11 +33,50 @@ func NewTryStage(t *testing.T) *TryStage {
 		t.Fatal(err)
 	}
 	s.Base, s.Work = base, base+"/work"
-	npk := s.Base + "/ratchet.npk"
-	s.Must("graft", "dir:"+Fixture(t, "ratchet/tree"), "--name", "ratchet", "--version", "1.0", "--pledge", "STDIO,RPATH,WPATH,INET,EXEC", "-o", npk)
-	s.Must("install", npk)
+	npk, key := tryPackage(t)
+	s.Must("install", "--trust", key, npk)
 	s.Set(t)
 	return s
+}
+
+var tryPacked struct {
+	once     sync.Once
+	npk, key string
+	err      error
+}
+
+// tryPackage returns the package of the programs and who has signed it. Grafting takes
+// longer than most tests: it is done once.
+func tryPackage(t *testing.T) (npk, key string) {
+	t.Helper()
+	tryPacked.once.Do(func() {
+		dir, err := sharedDir()
+		if err != nil {
+			tryPacked.err = err
+			return
+		}
+		tryPacked.npk = filepath.Join(dir, "ratchet.npk")
+		nip := func(args ...string) (string, error) {
+			c := exec.Command(Nip(t), append(args, "--root", filepath.Join(dir, "maker"))...)
+			out, err := c.CombinedOutput()
+			if err != nil {
+				err = fmt.Errorf("nip %s: %w\n%s", strings.Join(args, " "), err, out)
+			}
+			return strings.TrimSpace(string(out)), err
+		}
+		if err := os.Mkdir(filepath.Join(dir, "maker"), 0o755); err != nil {
+			tryPacked.err = err
+			return
+		}
+		_, made := nip("graft", "-q", "dir:"+Fixture(t, "ratchet/tree"), "--name", "ratchet", "--version", "1.0", "--pledge", "STDIO,RPATH,WPATH,INET,EXEC", "-o", tryPacked.npk)
+		var known error
+		tryPacked.key, known = nip("key", "show")
+		tryPacked.err = errors.Join(made, known)
+	})
+	if tryPacked.err != nil {
+		t.Fatal(tryPacked.err)
+	}
+	return tryPacked.npk, tryPacked.key
 }
 
 // Set lays out the directory as it is before an attempt.
