@@ -52,11 +52,12 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{TryStage: rig.NewTryStage(t)}
-	above := "EACCES" // what becomes of a name that is made above what is unveiled
-	if strings.HasPrefix(s.Work, "/tmp/") {
-		above = "ok" // in the cell's own /tmp
+	above := "EACCES"         // what becomes of a name that is made above what is unveiled
+	relative := ".." + s.Work // the work directory as seen from /tmp
+	if below, ok := strings.CutPrefix(s.Work, "/tmp/"); ok {
+		above, relative = "ok", below // in the cell's own /tmp
 	}
-	s.words = []string{"{above}", above, "{w}", s.Work, "{1}", s.Work + "/one", "{2}", s.Work + "/two", "{pid}", strconv.Itoa(os.Getpid())}
+	s.words = []string{"{above}", above, "{relative}", relative, "{w}", s.Work, "{1}", s.Work + "/one", "{2}", s.Work + "/two", "{pid}", strconv.Itoa(os.Getpid())}
 	return s
 }
 
