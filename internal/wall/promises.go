@@ -117,6 +117,11 @@ func refusals() []row {
 		// A lease on a shared blob would stop every other reader of it.
 		{"fcntl", all(is(1, unix.F_SETLEASE)), Errno(eacces)},
 		{"fcntl", all(is(1, unix.F_NOTIFY)), Errno(einval)},
+		// Signals that the kernel sends for a descriptor go to a group as a whole, in
+		// which others than the cell may be. Landlock looks at one member only, when
+		// the owner is set, before Linux has TEST(sigio_to_pgid_members).
+		{"fcntl", all(is(1, unix.F_SETOWN), has(2, 1<<31)), Errno(eperm)},
+		{"fcntl", all(is(1, unix.F_SETOWN_EX)), Errno(einval)}, // of whom is in memory
 		// Connecting without connect(2): neither Landlock nor a pledge without INET
 		// would be asked, on a socket that somebody else has made. So it is as where
 		// the host has switched it off.
