@@ -44,11 +44,11 @@ cp "$out/probe" "$native/tree/bin"
 ratchet=$out/ratchet
 nexus/c/build.sh "$ratchet/nexus"
 mkdir -p "$ratchet/tree/bin" "$ratchet/tree/lib"
-try="-std=gnu11 -O2 -Wall -Wextra -Werror -pthread -I$ratchet/nexus test/ratchet/try/try.c"
+try="-std=gnu11 -O2 -Wall -Wextra -Werror -pthread -I$ratchet/nexus"
 # shellcheck disable=SC2086
-gcc $try "$ratchet/nexus/libnexus.a" -o "$ratchet/tree/bin/try"
+gcc $try test/ratchet/try/*.c "$ratchet/nexus/libnexus.a" -o "$ratchet/tree/bin/try"
 # shellcheck disable=SC2086
-gcc -static $try "$ratchet/nexus/libnexus.a" -o "$ratchet/tree/bin/try-static"
+gcc -static $try test/ratchet/try/*.c "$ratchet/nexus/libnexus.a" -o "$ratchet/tree/bin/try-static"
 cp -L "$libraries"/libc.so.6 "$libraries"/ld-linux*.so.* "$ratchet/tree/lib"
 cp "$ratchet/nexus/files/bin/nip-pledge" "$ratchet/tree/bin"
 CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$ratchet/tree/bin/threads" ./test/ratchet/threads

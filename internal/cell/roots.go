@@ -326,8 +326,8 @@ func (c *cell) punch() error {
 	}
 	for _, path := range paths {
 		rest, ok := strings.CutPrefix(path, "/tmp/")
-		if !ok {
-			continue
+		if !ok || slices.ContainsFunc(paths, func(p string) bool { return p != path && below(path, p) }) {
+			continue // what is above it is such a directory
 		}
 		at, mode := c.state.tmp(), uint32(0o755)
 		for name, more := "", true; more; {

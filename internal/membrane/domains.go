@@ -116,6 +116,12 @@ func landlockRestrictSelf(m *Membrane, n *notification) (int64, unix.Errno) {
 		m.proceed(n)
 		return 0, later
 	}
+	// What the kernel will refuse must not have made anything narrower by then.
+	if flags := uint32(n.args[1]); flags != 0 {
+		if errno := m.act(func() unix.Errno { return wall.RestrictFlags(flags) }); errno != 0 {
+			return 0, errno
+		}
+	}
 	ruleset, errno := m.rulesetOf(n)
 	if errno != 0 {
 		return 0, errno

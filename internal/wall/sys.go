@@ -119,6 +119,18 @@ func AddPortRule(ruleset int, attr [16]byte) error {
 
 const landlockRuleNetPort = 2 // LANDLOCK_RULE_NET_PORT, linux/landlock.h
 
+// RestrictFlags says what landlock_restrict_self(2) answers to flags: EINVAL if the
+// kernel knows one of them not, else 0. The calling thread must have no_new_privs; as
+// there is no such ruleset nothing happens to it (-1 would mean something).
+func RestrictFlags(flags uint32) unix.Errno {
+	const none = ^uintptr(1) // -2
+	_, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_RESTRICT_SELF, none, uintptr(flags), 0)
+	if errno == unix.EBADF {
+		return 0
+	}
+	return errno
+}
+
 // RestrictThread is landlock_restrict_self(2) for a thread that is in a cell's wall
 // already (see Confine).
 func RestrictThread(ruleset int) error {

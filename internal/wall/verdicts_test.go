@@ -58,6 +58,10 @@ func TestVerdicts(t *testing.T) {
 		{io, "kill", [6]uint64{1, 9}, Allow}, // Landlock says whom
 		{io, "tgkill", [6]uint64{1, 1, 9}, Allow},
 		{io, "pidfd_send_signal", [6]uint64{3, 9}, Fault},
+		{io, "fcntl", [6]uint64{3, unix.F_SETOWN, 77}, Allow},
+		{io, "fcntl", [6]uint64{3, unix.F_SETOWN, 0xffffffb3}, e(unix.EPERM)},
+		{io, "fcntl", [6]uint64{3, unix.F_SETOWN, ^uint64(76)}, e(unix.EPERM)},
+		{io, "fcntl", [6]uint64{3, unix.F_SETOWN_EX, 0x7f0000000000}, e(unix.EINVAL)},
 		{all, "pidfd_getfd", [6]uint64{3, 1}, e(unix.EPERM)},
 		{all, "madvise", [6]uint64{0x10000, 0x10000, unix.MADV_DONTFORK}, e(unix.EINVAL)},
 		{all, "madvise", [6]uint64{0x7f0000000000, 4096, junk | unix.MADV_DONTFORK}, e(unix.EINVAL)},

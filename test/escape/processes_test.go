@@ -1,6 +1,10 @@
 package escape
 
-import "testing"
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
 
 // The supervisor is the parent of a cell's first process: there is no pid
 // namespace, so that the cell can name it, and everybody else.
@@ -24,6 +28,9 @@ func TestProcesses(t *testing.T) {
 		{name: "queue a signal to a thread", args: w("tgsigqueue {victim} 9"), control: granted("tgsigqueue child 9")},
 		{name: "let the kernel signal a process", args: w("setown {victim}"), silent: true, control: granted("setown child")},
 		{name: "let the kernel signal the supervisor", args: w("setown parent"), silent: true, control: granted("setown child")},
+		{name: "let the kernel signal a group", args: w(sys(unix.SYS_FCNTL, "1 8 -1")), control: outside(sys(unix.SYS_FCNTL, "1 8 -1"))},
+		{name: "let the kernel signal a group by another call", args: w(sys(unix.SYS_FCNTL, "1 15 words:0x100000002")),
+			control: outside(sys(unix.SYS_FCNTL, "1 15 words:0x100000002"))},
 		{name: "attach to a process", args: w("ptrace-attach {victim}"), control: outside("ptrace-attach child")},
 		{name: "attach to the supervisor", args: w("ptrace-attach parent"), control: outside("ptrace-attach child")},
 		{name: "seize a process", args: w("ptrace-seize {victim}"), control: outside("ptrace-seize child")},

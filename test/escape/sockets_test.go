@@ -36,6 +36,9 @@ func TestSockets(t *testing.T) {
 		{name: "connect to loopback over IPv6", args: w("tcp6-connect {tcpport}"),
 			control: control{args: w("tcp6-connect {tcpport}"), flags: withInet, want: "done|EAFNOSUPPORT|EADDRNOTAVAIL|ENETUNREACH"}},
 		{name: "connect to loopback by fast open", args: w("tcp-fastopen {tcpport}"), control: outside("tcp-fastopen {tcpport}")},
+		{name: "connect to loopback by fast open with INET", args: w("tcp-fastopen {tcpport}"), flags: withInet, control: outside("tcp-fastopen {tcpport}")},
+		{name: "connect a socket that was handed by fast open", args: w("tcp-fastopen {tcpport} 0"), prepare: handSocket,
+			control: control{args: w("tcp-fastopen {tcpport} 0"), outside: true, prepare: handSocket}},
 		{name: "connect to loopback by MPTCP", args: w("tcp-connect {tcpport} 262"),
 			control: asked("tcp-connect {tcpport} 262", "done|EPROTONOSUPPORT", "")},
 		{name: "connect to loopback by MPTCP with INET", args: w("tcp-connect {tcpport} 262"), flags: withInet,
@@ -60,6 +63,17 @@ func TestSockets(t *testing.T) {
 				control: granted("socket 2 1 0", withInet...)})
 	}
 	try(t, rows)
+}
+
+// handSocket starts nip with a TCP socket as standard input that is connected to nothing.
+func handSocket(t *testing.T, _ *stage, c *exec.Cmd) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := os.NewFile(uintptr(fd), "socket")
+	t.Cleanup(func() { socket.Close() })
+	c.Stdin = socket
 }
 
 // TestQueues reaches for shared memory, messages and semaphores that the host

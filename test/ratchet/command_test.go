@@ -15,7 +15,7 @@ import (
 // TestCommand has nip-pledge execute a program, which tries what is left. {try} is its
 // name, {bin} the directory of it, {script} that of a script, {w} the directory to work in.
 func TestCommand(t *testing.T) {
-	s := newStage(t)
+	s := rig.NewTryStage(t)
 	rows := []struct {
 		name, line, want string
 		only             string // "cell": nip knows what #! lines mean there
@@ -31,28 +31,25 @@ func TestCommand(t *testing.T) {
 		{name: "a script", line: "-d -p stdio,rpath {script}", want: "stat ok", only: "cell"},
 		{name: "a script, with EXEC", line: "-d -p stdio,rpath,exec {script}", want: "stat ok", only: "cell"},
 	}
-	for _, p := range places(t) {
+	for _, p := range rig.TryPlaces() {
 		for _, r := range rows {
-			if r.only == "cell" && p.name != "native" {
+			if r.only == "cell" && p.Name != "native" {
 				continue
 			}
-			s.set(t)
-			bin := fixtures
-			if p.name != "outside" {
-				bin = s.Path("System/Views/ratchet/1.0/bin") // what PATH says
-			}
-			words := strings.NewReplacer("{try}", bin+"/try", "{script}", bin+"/script", "{pledge}", bin+"/nip-pledge", "{bin}", bin, "{w}", s.work)
-			c := p.run(s, "nip-pledge", strings.Fields(words.Replace(r.line))...)
+			s.Set(t)
+			bin := s.Bin(p)
+			words := strings.NewReplacer("{try}", bin+"/try", "{script}", bin+"/script", "{pledge}", bin+"/nip-pledge", "{bin}", bin, "{w}", s.Work)
+			c := p.Run(s, "nip-pledge", strings.Fields(words.Replace(r.line))...)
 			if strings.Contains(r.line, "{script}") {
 				c.Stderr = os.Stderr
 				said := rig.Run(t, c)
 				if said.Code != 97 || !strings.HasPrefix(said.Stdout, r.want+"\n") { // its own name is no step
-					t.Errorf("%s, %s: exit status %d: %s%s", p.name, r.name, said.Code, said.Stdout, said.Stderr)
+					t.Errorf("%s, %s: exit status %d: %s%s", p.Name, r.name, said.Code, said.Stdout, said.Stderr)
 				}
 				continue
 			}
-			if got := s.try(t, c); !slices.Equal(got, strings.Split(r.want, "|")) {
-				t.Errorf("%s, %s:\n got %s\nwant %s", p.name, r.name, strings.Join(got, "|"), r.want)
+			if got := s.Try(t, c); !slices.Equal(got, strings.Split(r.want, "|")) {
+				t.Errorf("%s, %s:\n got %s\nwant %s", p.Name, r.name, strings.Join(got, "|"), r.want)
 			}
 		}
 	}
@@ -60,9 +57,9 @@ func TestCommand(t *testing.T) {
 
 // TestCommandByName finds the command in a cell by PATH, and in the view's own names.
 func TestCommandByName(t *testing.T) {
-	s := newStage(t)
+	s := rig.NewTryStage(t)
 	for _, name := range []string{"try", "try-static", "/usr/bin/try"} {
-		got := s.try(t, inCell()(s, "nip-pledge", "-d", "-p", "stdio,rpath", name, "read="+s.work+"/a", "write="+s.work+"/a"))
+		got := s.Try(t, inCell()(s, "nip-pledge", "-d", "-p", "stdio,rpath", name, "read="+s.Work+"/a", "write="+s.Work+"/a"))
 		if want := []string{"read ok", "write EPERM"}; !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
@@ -95,8 +92,8 @@ func TestCommandMistakes(t *testing.T) {
 
 // TestCellPledge: a program learns what its cell leaves it.
 func TestCellPledge(t *testing.T) {
-	s := newStage(t)
-	got := s.try(t, inCell("--pledge", "STDIO,RPATH,EXEC")(s, "try", "pledge=stdio,rpath,inet", "pledge=stdio,wpath", "pledge=stdio,rpath,exec", "read="+s.work+"/a"))
+	s := rig.NewTryStage(t)
+	got := s.Try(t, inCell("--pledge", "STDIO,RPATH,EXEC")(s, "try", "pledge=stdio,rpath,inet", "pledge=stdio,wpath", "pledge=stdio,rpath,exec", "read="+s.Work+"/a"))
 	if want := []string{"pledge EPERM", "pledge EPERM", "pledge ok", "read ok"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -104,8 +101,8 @@ func TestCellPledge(t *testing.T) {
 
 // TestNative: path calls of a program that gave up rights do not become asked.
 func TestNative(t *testing.T) {
-	s := newStage(t)
-	r := rig.Run(t, inCell("--stats")(s, "nip-pledge", "-p", "stdio,rpath", "-v", s.work+":r", "try", "read="+s.work+"/a", "stat="+s.work+"/a", "list="+s.work))
+	s := rig.NewTryStage(t)
+	r := rig.Run(t, inCell("--stats")(s, "nip-pledge", "-p", "stdio,rpath", "-v", s.Work+":r", "try", "read="+s.Work+"/a", "stat="+s.Work+"/a", "list="+s.Work))
 	if r.Code != 0 || !strings.Contains(r.Stdout, "list ok") {
 		t.Fatalf("exit status %d: %s%s", r.Code, r.Stdout, r.Stderr)
 	}
@@ -122,7 +119,7 @@ func TestNative(t *testing.T) {
 
 // TestThreads: the Go package takes rights from all threads of a program.
 func TestThreads(t *testing.T) {
-	s := newStage(t)
+	s := rig.NewTryStage(t)
 	const want = `before: <nil>
 unveiled: <nil>
 not unveiled: permission denied
@@ -134,10 +131,10 @@ exec: true
 word: true
 read: operation not permitted
 `
-	for _, p := range places(t) {
-		s.set(t)
-		if r := rig.Run(t, p.run(s, "threads", s.work+"/sub", s.work+"/a")); r.Code != 0 || r.Stdout != want {
-			t.Errorf("%s: exit status %d: %s%s", p.name, r.Code, r.Stdout, r.Stderr)
+	for _, p := range rig.TryPlaces() {
+		s.Set(t)
+		if r := rig.Run(t, p.Run(s, "threads", s.Work+"/sub", s.Work+"/a")); r.Code != 0 || r.Stdout != want {
+			t.Errorf("%s: exit status %d: %s%s", p.Name, r.Code, r.Stdout, r.Stderr)
 		}
 	}
 }
@@ -145,13 +142,13 @@ read: operation not permitted
 // TestManyDomains: each program that narrows itself costs the supervisor a thread, until
 // it is gone.
 func TestManyDomains(t *testing.T) {
-	s := newStage(t)
+	s := rig.NewTryStage(t)
 	steps := []string{}
 	for range 150 {
-		steps = append(steps, "child="+s.work+"/sub")
+		steps = append(steps, "child="+s.Work+"/sub")
 	}
-	steps = append(steps, "rawread="+s.work+"/a")
-	got := s.try(t, inCell(asked...)(s, "try", steps...))
+	steps = append(steps, "rawread="+s.Work+"/a")
+	got := s.Try(t, inCell(rig.Asked...)(s, "try", steps...))
 	if len(got) != len(steps) {
 		t.Fatalf("%d answers to %d steps: %q", len(got), len(steps), got)
 	}
@@ -164,7 +161,7 @@ func TestManyDomains(t *testing.T) {
 
 // TestDependency: a package has nip-pledge in its cells because it depends on it.
 func TestDependency(t *testing.T) {
-	s := newStage(t)
+	s := rig.NewTryStage(t)
 	npk := s.Base + "/nip-pledge.npk"
 	s.Must("pack", filepath.Join(rig.Fixture(t, "ratchet/nexus"), "recipe.kdl"), "-o", npk)
 	s.Must("install", npk)
@@ -174,7 +171,7 @@ func TestDependency(t *testing.T) {
 	s.InstallProgram("tool", "1.0", rig.Fixture(t, "ratchet/tree/bin/try-static"), `    pledge "STDIO" "RPATH" "WPATH" "EXEC"
     depends "nip-pledge"`)
 	tool := s.Path("System/Views/tool/1.0/bin/tool")
-	got := s.try(t, s.Command("run", "tool", "create=mine", "exec=/usr/bin/nip-pledge", "-d", "-p", "stdio rpath", tool, "read=mine", "write=mine", "exec"))
+	got := s.Try(t, s.Command("run", "tool", "create=mine", "exec=/usr/bin/nip-pledge", "-d", "-p", "stdio rpath", tool, "read=mine", "write=mine", "exec"))
 	if want := []string{"create ok", "exec ok", "read ok", "write EPERM", "exec ok", "exec EPERM"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"nipcells/test/rig"
 )
 
 // row is what steps say that are made one after the other by one program.
@@ -79,23 +81,23 @@ var rows = []row{
 }
 
 func TestRatchet(t *testing.T) {
-	s := newStage(t)
-	for _, p := range places(t) {
+	s := rig.NewTryStage(t)
+	for _, p := range rig.TryPlaces() {
 		for _, program := range []string{"try", "try-static"} {
-			t.Run(p.name+"/"+program, func(t *testing.T) {
+			t.Run(p.Name+"/"+program, func(t *testing.T) {
 				for _, r := range rows {
-					if r.only != "" && (r.only == "cell") == (p.name == "outside") {
+					if r.only != "" && (r.only == "cell") == (p.Name == "outside") {
 						continue
 					}
-					s.set(t)
-					steps := strings.Fields(strings.ReplaceAll(r.steps, "{w}", s.work))
+					s.Set(t)
+					steps := strings.Fields(strings.ReplaceAll(r.steps, "{w}", s.Work))
 					want := r.want
-					if r.native != "" && p.name == "native" {
+					if r.native != "" && p.Name == "native" {
 						want = r.native
-					} else if r.asked != "" && p.name == "asked" {
+					} else if r.asked != "" && p.Name == "asked" {
 						want = r.asked
 					}
-					if got := s.try(t, p.run(s, program, steps...)); !slices.Equal(got, strings.Split(want, "|")) {
+					if got := s.Try(t, p.Run(s, program, steps...)); !slices.Equal(got, strings.Split(want, "|")) {
 						t.Errorf("%s: %s\n got %s\nwant %s", r.name, r.steps, strings.Join(got, "|"), want)
 					}
 				}

@@ -56,15 +56,25 @@ func Source() string {
 	panic("no go.mod above " + wd)
 }
 
+// sharedDir returns the directory that Main removes.
+func sharedDir() (string, error) {
+	if shared.dir != "" {
+		return shared.dir, nil
+	}
+	dir, err := os.MkdirTemp("", "nip-rig-")
+	if err != nil {
+		return "", err
+	}
+	shared.dir = dir
+	return dir, os.Chmod(dir, 0o755)
+}
+
 func prepare() {
 	shared.nip, shared.fixtures = os.Getenv(nipVar), os.Getenv(fixturesVar)
 	if shared.nip != "" && shared.fixtures != "" {
 		return
 	}
-	if shared.dir, shared.err = os.MkdirTemp("", "nip-rig-"); shared.err != nil {
-		return
-	}
-	if shared.err = os.Chmod(shared.dir, 0o755); shared.err != nil {
+	if _, shared.err = sharedDir(); shared.err != nil {
 		return
 	}
 	source := Source()

@@ -151,11 +151,11 @@ static int tcp6_connect(int argc, char **argv)
 	return outcome("write", write(fd, "attacked", 8));
 }
 
-/* tcp-fastopen PORT: connects by sendto, which no connect rule sees. */
+/* tcp-fastopen PORT [FD]: connects by sendto, which no connect rule sees; FD is a socket that was passed. */
 static int tcp_fastopen(int argc, char **argv)
 {
 	struct sockaddr_in a = loopback(argument(argc, argv, 1));
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int fd = argc > 2 ? (int)number(argv[2]) : socket(AF_INET, SOCK_STREAM, 0);
 
 	if (fd < 0)
 		return refused("socket");

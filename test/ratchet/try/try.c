@@ -1,7 +1,7 @@
 /*
  * try: gives up rights, and tries what is left. Each argument is a step, WHAT or
  * WHAT=VALUE; each says how it ended, "WHAT ok" or "WHAT ERRNO", in a line. See steps
- * at the end.
+ * at the end, and those of layers.c, files.c and processes.c.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -24,12 +24,12 @@
 #include <unistd.h>
 
 #include "nexus.h"
+#include "try.h"
 
 static char **rest; /* steps that follow */
 static char self[4096];
 
-/* closed turns a descriptor into 0, and keeps an error. */
-static int closed(int fd)
+int closed(int fd)
 {
 	if (fd < 0)
 		return -1;
@@ -303,16 +303,15 @@ static int do_pass(char *v)
 	return (int)syscall(SYS_execveat, fd | 1UL << 32, "", argv, environ, AT_EMPTY_PATH | 1UL << 32);
 }
 
-static const struct step {
-	const char *what;
-	int (*run)(char *value);
-} steps[] = {
-#define S(name) { #name, do_##name }
+static const struct step steps[] = {
 	S(pledge), S(deny), S(kill), S(unveil), S(commit), S(programs), S(layers),
 	S(read), S(write), S(both), S(odd), S(cut), S(create), S(creat), S(tmpfile), S(truncate), S(mkdir), S(unlink), S(rename), S(chmod),
 	S(utimes), S(stat), S(path), S(list), S(chdir), S(rawread), S(rawwrite), S(openat2), S(slots), S(magic), S(widen), S(parent), S(child), S(limit),
 	S(socket), S(memfd), S(fork), S(inchild), S(thread), S(exec), S(pass),
+	{ NULL, NULL },
 };
+
+static const struct step *const tables[] = { steps, layer_steps, file_steps, process_steps };
 
 static void make(char *step)
 {
@@ -320,16 +319,18 @@ static void make(char *step)
 
 	if (value)
 		*value++ = '\0';
-	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-		if (strcmp(steps[i].what, step))
-			continue;
-		errno = 0;
-		if (!steps[i].run(value))
-			printf("%s ok\n", step);
-		else
-			printf("%s %s\n", step, strerrorname_np(errno));
-		fflush(stdout);
-		return;
+	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++) {
+		for (const struct step *s = tables[t]; s->what; s++) {
+			if (strcmp(s->what, step))
+				continue;
+			errno = 0;
+			if (!s->run(value))
+				printf("%s ok\n", step);
+			else
+				printf("%s %s\n", step, errno ? strerrorname_np(errno) : "failed");
+			fflush(stdout);
+			return;
+		}
 	}
 	printf("%s is no step\n", step);
 	exit(97);
