@@ -22,7 +22,8 @@ type pledged struct {
 var pledges = []pledged{
 	{name: "STDIO", pledge: "STDIO", steps: "plain signal=self thread memoryexec read=/bin/try stat={w}/a read={w}/a", kills: "plain ok|signal ok|thread ok|memoryexec ok|read ok|stat ok|read EACCES"},
 	{name: "a socket without INET", pledge: "STDIO,RPATH", steps: "plain sock=s read={w}/a", kills: "plain ok|fault", denies: "plain ok|sock EPERM|read ok"},
-	{name: "INET", pledge: "STDIO,INET", steps: "plain sock=s bind=0 listen sock=d", kills: "plain ok|sock ok|bind ok|listen ok|sock ok"},
+	{name: "INET", pledge: "STDIO,INET", steps: "plain sock=s bind=0 listen sock=d", kills: "plain ok|sock ok|bind ok|listen ok|sock EACCES"},
+	{name: "UDP", pledge: "STDIO,UDP", steps: "plain sock=d bind=0 sock=s", kills: "plain ok|sock ok|bind ok|fault", denies: "plain ok|sock ok|bind ok|sock EPERM"},
 	{name: "RPATH", pledge: "STDIO,RPATH", steps: "read=/dev/zero read={w}/a list={w} write={w}/a trunc={w}/a exclusive={w}/n truncate={w}/a",
 		kills: "read ok|read ok|list ok|write EACCES|trunc EACCES|exclusive EACCES|fault", denies: "read ok|read ok|list ok|write EACCES|trunc EACCES|exclusive EACCES|truncate EPERM"},
 	{name: "WPATH", pledge: "STDIO,WPATH", steps: "write={w}/a write=/dev/null truncate={w}/a exclusive={w}/n mkdir={w}/d chmod={w}/a read={w}/a list={w}",

@@ -83,7 +83,7 @@ func TestHandedSockets(t *testing.T) {
 		{unix.AF_INET, unix.SOCK_STREAM, "bind=unspec:0", "bind ok", "bind ok", "bind EPERM"},
 		{unix.AF_INET, unix.SOCK_STREAM, "fastopen=" + port, "fastopen ok", "fastopen EOPNOTSUPP", "fastopen EOPNOTSUPP"},
 		{unix.AF_INET, unix.SOCK_STREAM, "sendto=" + port + " sendmsg=" + port, "sendto EPIPE|sendmsg EPIPE", "sendto EPIPE|sendmsg EPIPE", "sendto EPIPE|sendmsg EPIPE"},
-		{unix.AF_UNIX, unix.SOCK_STREAM, "connect=" + name, "connect ok", "connect EOPNOTSUPP", "connect EPERM"},
+		{unix.AF_UNIX, unix.SOCK_STREAM, "connect=" + name, "connect ok", "connect EAFNOSUPPORT", "connect EPERM"},
 		{unix.AF_UNIX, unix.SOCK_STREAM, "bind=" + name + "-own", "bind ok", "bind EOPNOTSUPP", "bind EPERM"},
 		{unix.AF_INET, unix.SOCK_DGRAM, "sendto=" + port, "sendto ok", "", ""},
 		{unix.AF_UNIX, unix.SOCK_DGRAM, "bind=" + name + "-own", "bind ok", "", ""},

@@ -68,7 +68,8 @@ func tryPackage(t *testing.T) (npk, key string) {
 			tryPacked.err = err
 			return
 		}
-		_, made := nip("graft", "-q", "dir:"+Fixture(t, "ratchet/tree"), "--name", "ratchet", "--version", "1.0", "--pledge", "STDIO,RPATH,WPATH,INET,EXEC", "-o", tryPacked.npk)
+		_, made := nip("graft", "-q", "dir:"+Fixture(t, "ratchet/tree"), "--name", "ratchet", "--version", "1.0", "--pledge", "STDIO,RPATH,WPATH,INET,UDP,EXEC",
+			"--net", "any", "--net", "udp:any", "--net", "listen:any", "-o", tryPacked.npk)
 		var known error
 		tryPacked.key, known = nip("key", "show")
 		tryPacked.err = errors.Join(made, known)
