@@ -18,7 +18,7 @@ command -v go >/dev/null || die "go is missing: install Go 1.26 or newer in /usr
 packages="ca-certificates make git gcc libc6-dev bubblewrap"
 [ "${1-}" != bench ] || packages="$packages binutils nodejs bash tar coreutils python3.11"
 if [ "${1-}" != demo ]; then
-	packages="$packages runc hyperfine strace procps qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3 busybox-static musl-tools"
+	packages="$packages runc hyperfine strace procps qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross python3 busybox-static musl-tools curl"
 fi
 
 missing=

@@ -196,6 +196,7 @@ type deb struct {
 	Provides            []string
 	Depends             [][]string // each a list of alternatives; Pre-Depends included
 	path                string     // of the downloaded file
+	only                string     // directory of the tree that it is taken for, "": all of it
 	debFile
 }
 

@@ -19,7 +19,7 @@ import (
 //	init-system-helpers, systemd, udev, lsb-base, sysvinit-utils    start services
 //	sensible-utils               chooses among a host's editors
 //	gcc-12-base and its like     documentation only
-//	libc-bin                     ldconfig and its triggers; the C.UTF-8 locale is built into libc
+//	libc-bin                     ldconfig and its triggers; its locale is taken with libc6
 //	python3-minimal's helpers    (py3compile) byte code is made by graft
 //	usr-is-merged, usrmerge      move a host's directories
 var plumbing = [...]string{"debconf", "debconf-2.0", "cdebconf", "ucf", "dpkg", "install-info", "base-files", "base-passwd",
@@ -113,7 +113,7 @@ func (g *grafting) closure(ctx context.Context, a *apt, names []string) ([]*deb,
 	if err := a.update(ctx, false); err != nil {
 		return nil, err
 	}
-	ask := slices.Clone(names)
+	ask := append(slices.Clone(names), localePackage)
 	for _, d := range g.debs {
 		ask = append(ask, d.Name+"="+d.Version)
 	}
@@ -136,7 +136,26 @@ func (g *grafting) closure(ctx context.Context, a *apt, names []string) ([]*deb,
 	for _, n := range names {
 		roots = append(roots, packageName(n))
 	}
-	return reachable(all, roots), nil
+	return withLocale(all, reachable(all, roots)), nil
+}
+
+// localePackage is the Essential package with the locale C.UTF-8, which programs
+// expect wherever there is a C library, and localeDir where it lies in the tree.
+const (
+	localePackage = "libc-bin"
+	localeDir     = "lib/locale"
+)
+
+// withLocale adds the locale of all's localePackage to chosen, if there is a C
+// library among these that can read it.
+func withLocale(all, chosen []*deb) []*deb {
+	named := func(name string) func(*deb) bool { return func(d *deb) bool { return d.Name == name } }
+	i := slices.IndexFunc(all, named(localePackage))
+	if i < 0 || slices.ContainsFunc(chosen, named(localePackage)) || !slices.ContainsFunc(chosen, named("libc6")) {
+		return chosen
+	}
+	all[i].only = localeDir
+	return append(chosen, all[i])
 }
 
 // collectDebian fills the tree from a package of the host's configured sources.

@@ -135,7 +135,7 @@ func (t *tree) unpackDeb(ctx context.Context, d *deb) error {
 		if strings.HasPrefix(m.name, "control.tar") {
 			d.postinst, err = readControl(tar.NewReader(plain), "postinst")
 		} else {
-			err = t.unpack(ctx, tar.NewReader(plain), rootPlacing(), d.Name)
+			err = t.unpack(ctx, tar.NewReader(plain), rootPlacing().within(d.only), d.Name)
 			unpacked = true
 		}
 		plain.Close()

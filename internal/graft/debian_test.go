@@ -35,8 +35,14 @@ func TestGraftDebian(t *testing.T) {
 	for _, d := range r.Deps {
 		names = append(names, d.Name)
 	}
-	if !slices.Contains(names, "libc6") || slices.Contains(names, "jq") || !slices.IsSorted(names) || slices.ContainsFunc(names, isPlumbing) {
+	if !slices.Contains(names, "libc6") || slices.Contains(names, "jq") || !slices.IsSorted(names) || slices.ContainsFunc(names, func(n string) bool { return isPlumbing(n) && n != localePackage }) {
 		t.Errorf("dependencies are %v", names)
+	}
+	if _, err := os.Stat(filepath.Join(r.Dir, "lib/locale/C.utf8/LC_CTYPE")); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(r.Dir, "bin/iconv")); !os.IsNotExist(err) {
+		t.Errorf("more than the locale of %s was taken: %v", localePackage, err)
 	}
 	if after, err := os.Stat("/var/lib/dpkg/status"); err != nil || after.ModTime() != status.ModTime() {
 		t.Error("the host's list of packages changed")

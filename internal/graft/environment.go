@@ -28,7 +28,6 @@ type component struct {
 func components() []component {
 	return []component{
 		{name: "GCONV_PATH", paths: []string{"{lib}/gconv"}},                                                   // libc: character sets
-		{name: "LOCPATH", paths: []string{"lib/locale"}},                                                       // libc: locales; C.UTF-8 is built in
 		{name: "TZDIR", paths: []string{"share/zoneinfo"}},                                                     // libc: time zones
 		{name: "TERMINFO_DIRS", paths: []string{"etc/terminfo", "lib/terminfo", "share/terminfo"}, list: true}, // ncurses
 		{name: "SSL_CERT_FILE", paths: []string{bundle}},                                                       // OpenSSL, Go, Node's --use-openssl-ca

@@ -24,6 +24,18 @@ func rootPlace(name string) (string, bool) {
 // rootPlacing is how whole root file systems and Debian packages are placed.
 func rootPlacing() placing { return placing{rootPlace, rootPlace} }
 
+// within is p for what comes to lie in a directory, and takes nothing else; all of
+// it for "".
+func (p placing) within(dir string) placing {
+	if dir == "" {
+		return p
+	}
+	return placing{absolute: p.absolute, name: func(name string) (string, bool) {
+		place, ok := p.name(name)
+		return place, ok && (place == dir || inDir(place, dir))
+	}}
+}
+
 // hostTops are top-level directories that a cell gets from its supervisor, or
 // that belong to the host and its people.
 var hostTops = [...]string{"dev", "proc", "sys", "run", "tmp", "boot", "home", "root", "mnt", "media", "lost+found"}

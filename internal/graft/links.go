@@ -18,8 +18,8 @@ type alternative struct {
 
 // alternatives makes the links that the packages' maintainer scripts would
 // register, the highest priority winning. The scripts are only read: of each
-// update-alternatives --install line the literal words count; a line with
-// variables in it is passed over.
+// update-alternatives --install line the literal words count, and variables whose
+// values the script says literally; a line with anything else in it is passed over.
 func (g *grafting) alternatives(context.Context) error {
 	best := map[string]alternative{}
 	for _, d := range g.debs {
@@ -47,26 +47,37 @@ func (g *grafting) alternatives(context.Context) error {
 // parseAlternatives finds the alternatives that a script registers.
 func parseAlternatives(script string) []alternative {
 	var found []alternative
+	var vars shellVars
 	script = strings.ReplaceAll(script, "\\\n", " ")
 	for line := range strings.Lines(script) {
-		w := strings.Fields(line)
-		i := slices.Index(w, "update-alternatives")
-		if i < 0 || strings.HasPrefix(w[0], "#") {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "#") {
 			continue
 		}
-		w = slices.DeleteFunc(w[i+1:], func(s string) bool { return s == "--quiet" || s == "--force" })
-		if len(w) < 5 || w[0] != "--install" || !literalPath(w[1]) || !literalPath(w[3]) {
-			continue
+		for _, said := range vars.read(line) {
+			found = append(found, registered(strings.Fields(said))...)
 		}
-		priority, err := strconv.Atoi(w[4])
-		if err != nil {
-			continue
-		}
-		found = append(found, alternative{link: w[1], target: w[3], priority: priority})
-		for w = w[5:]; len(w) >= 4 && w[0] == "--slave"; w = w[4:] {
-			if literalPath(w[1]) && literalPath(w[3]) {
-				found = append(found, alternative{link: w[1], target: w[3], priority: priority})
-			}
+	}
+	return found
+}
+
+// registered finds the alternatives that a line of a script registers.
+func registered(w []string) []alternative {
+	i := slices.Index(w, "update-alternatives")
+	if i < 0 {
+		return nil
+	}
+	w = slices.DeleteFunc(w[i+1:], func(s string) bool { return s == "--quiet" || s == "--force" })
+	if len(w) < 5 || w[0] != "--install" || !literalPath(w[1]) || !literalPath(w[3]) {
+		return nil
+	}
+	priority, err := strconv.Atoi(strings.TrimSuffix(w[4], ";"))
+	if err != nil {
+		return nil
+	}
+	found := []alternative{{link: w[1], target: w[3], priority: priority}}
+	for w = w[5:]; len(w) >= 4 && w[0] == "--slave"; w = w[4:] {
+		if literalPath(w[1]) && literalPath(w[3]) {
+			found = append(found, alternative{link: w[1], target: w[3], priority: priority})
 		}
 	}
 	return found

@@ -1,6 +1,7 @@
 package graft
 
 import (
+	"path"
 	"reflect"
 	"slices"
 	"testing"
@@ -18,6 +19,19 @@ if [ "$1" = configure ]; then
 	    --slave /usr/bin/second second /usr/bin/vim.second
 	update-alternatives --quiet --install /usr/bin/awk awk /usr/bin/mawk 5
 	for i in a b; do update-alternatives --install /usr/bin/$i $i /usr/bin/vim 10; done
+	dir=/usr/lib/tools
+	tools='c d'
+	level=7
+	[ -z "$2" ] || level=$(expr $level - 1)
+	for i in $tools; do
+		for kind in x "$2"; do
+			unset slave || true
+			update-alternatives \
+			    --install /usr/bin/$i-$kind $i $dir/bin/${i} $level $slave
+		done
+	done
+	update-alternatives --install /usr/bin/$i $i $dir/bin/$i 10
+	update-alternatives --install /usr/bin/e e $unknown/e 10
 	update-alternatives --install /usr/bin/x x /usr/bin/../../etc/x 10
 	update-alternatives --install /usr/bin/y y /usr/bin/y.real much
 	update-alternatives --remove z /usr/bin/z
@@ -28,6 +42,10 @@ fi
 		{link: "/usr/share/man/man1/editor.1.gz", target: "/usr/share/man/man1/vim.1.gz", priority: 15},
 		{link: "/usr/bin/second", target: "/usr/bin/vim.second", priority: 15},
 		{link: "/usr/bin/awk", target: "/usr/bin/mawk", priority: 5},
+		{link: "/usr/bin/a", target: "/usr/bin/vim", priority: 10},
+		{link: "/usr/bin/b", target: "/usr/bin/vim", priority: 10},
+		{link: "/usr/bin/c-x", target: "/usr/lib/tools/bin/c", priority: 7},
+		{link: "/usr/bin/d-x", target: "/usr/lib/tools/bin/d", priority: 7},
 	}
 	if got := parseAlternatives(script); !slices.Equal(got, want) {
 		t.Errorf("got %v\nwant %v", got, want)
@@ -96,6 +114,48 @@ func TestReachable(t *testing.T) {
 	}
 	if got, want := names(reachable(all, []string{"debconf"})), []string{"debconf", "perl-base"}; !slices.Equal(got, want) {
 		t.Errorf("debconf, asked for by name, needs %q, want %q", got, want)
+	}
+}
+
+// TestWithLocale: the locale comes with a C library and alone.
+func TestWithLocale(t *testing.T) {
+	for _, c := range []struct{ chosen, want []string }{
+		{[]string{"app", "libc6"}, []string{"app", "libc6", "libc-bin/lib/locale"}},
+		{[]string{"app"}, []string{"app"}},
+		{[]string{"libc-bin", "libc6"}, []string{"libc-bin", "libc6"}}, // asked for by name: all of it
+	} {
+		var all, chosen []*deb
+		for _, name := range []string{"app", "libc-bin", "libc6"} {
+			all = append(all, &deb{Name: name})
+		}
+		for _, name := range c.chosen {
+			chosen = append(chosen, all[slices.IndexFunc(all, func(d *deb) bool { return d.Name == name })])
+		}
+		var got []string
+		for _, d := range withLocale(all, chosen) {
+			got = append(got, path.Join(d.Name, d.only))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("with %q come %q, want %q", c.chosen, got, c.want)
+		}
+	}
+}
+
+func TestWithin(t *testing.T) {
+	p := rootPlacing().within("lib/locale")
+	for _, c := range []struct {
+		name, place string
+		ok          bool
+	}{
+		{"./usr/lib/locale/C.utf8/LC_CTYPE", "lib/locale/C.utf8/LC_CTYPE", true},
+		{"./usr/lib/locale", "lib/locale", true},
+		{"./usr/lib/locales", "lib/locales", false},
+		{"./usr/bin/ldd", "bin/ldd", false},
+		{"./usr", ".", false},
+	} {
+		if place, ok := p.name(c.name); place != c.place || ok != c.ok {
+			t.Errorf("%s is placed at %s, %v", c.name, place, ok)
+		}
 	}
 }
 

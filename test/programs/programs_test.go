@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,13 +59,20 @@ func TestPrograms(t *testing.T) {
 		r.Env = append(r.Env, "XDG_CACHE_HOME="+filepath.Join(r.Base, "cache"))
 	}
 	installed := make(map[string]bool)
-	for _, p := range table {
+	all := append(slices.Clone(table), others()...)
+	for _, p := range all {
 		t.Run(p.name, func(t *testing.T) {
 			install(t, r, p)
 			installed[p.name] = true
 			w := newWorld(t, r, p)
 			for _, j := range p.jobs {
 				t.Run(strings.ReplaceAll(j.name, " ", "-"), func(t *testing.T) { w.work(t, j) })
+			}
+			for _, m := range p.more {
+				t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) { m.run(t, w) })
+			}
+			if p.open {
+				return
 			}
 			if p.learn != nil {
 				t.Run("learn", w.learns)
@@ -75,8 +84,10 @@ func TestPrograms(t *testing.T) {
 	t.Run("list", func(t *testing.T) { listed(t, r, installed) })
 	t.Run("verify", func(t *testing.T) { r.Must("verify") })
 	t.Run("remove", func(t *testing.T) {
-		for name := range installed {
-			r.Must("remove", "--purge", name)
+		for _, p := range slices.Backward(all) { // what others depend on goes last
+			if installed[p.name] {
+				r.Must("remove", "--purge", p.name)
+			}
 		}
 		nothingLeft(t, r, installed)
 	})
@@ -89,18 +100,88 @@ func install(t *testing.T, r *rig.Root, p program) {
 		p.stage(t, dir)
 	}
 	npk := filepath.Join(r.Base, p.name+".npk")
-	args := []string{"graft", "-q", "-o", npk}
+	if made := sharedPackage(t, p); made == "" || !exists(made) {
+		graft(t, r, p, dir, npk)
+		if made != "" {
+			share(t, r, npk, made)
+		}
+	} else {
+		// Whoever made it is somebody else here.
+		stageFile(t, npk, made)
+		must(t, r, "key", "add", made+".pub")
+	}
+	must(t, r, "install", "-q", npk)
+	if err := os.Remove(npk); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// graft makes the package of p in the file npk. dir is what p.stage filled.
+func graft(t *testing.T, r *rig.Root, p program, dir, npk string) {
+	t.Helper()
+	args := []string{"graft", "-q"}
 	for _, a := range p.graft {
 		args = append(args, strings.ReplaceAll(a, "{dir}", dir))
 	}
-	for _, line := range [][]string{args, {"install", "-q", npk}} {
-		c := r.Command(line...)
-		if res := rig.Run(t, c); res.Code != 0 {
-			t.Fatalf("nip %s: exit status %d\n%s%s", strings.Join(line, " "), res.Code, res.Stdout, res.Stderr)
-		}
+	if len(p.depends) == 0 {
+		must(t, r, append(args, "-o", npk)...)
+		return
 	}
-	if err := os.Remove(npk); err != nil {
+	stage := filepath.Join(r.Base, "graft-"+p.name)
+	must(t, r, append(args, "--stage", stage)...)
+	recipe := filepath.Join(stage, "recipe.kdl")
+	text, err := os.ReadFile(recipe)
+	if err != nil {
 		t.Fatal(err)
+	}
+	head, body, ok := strings.Cut(string(text), "{\n")
+	if !ok {
+		t.Fatalf("the recipe is %s", text)
+	}
+	head += "{\n"
+	for _, d := range p.depends {
+		head += "    depends " + strconv.Quote(d) + "\n"
+	}
+	r.Write(recipe, head+body, 0o644)
+	must(t, r, "pack", "-q", recipe, "-o", npk)
+	if err := rig.RemoveAll(stage); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sharedPackage is where the package of p that this nip makes outlives the test, ""
+// if it does not.
+func sharedPackage(t *testing.T, p program) string {
+	t.Helper()
+	cache := os.Getenv(cacheVar)
+	if cache == "" || !p.shared {
+		return ""
+	}
+	nip, err := os.ReadFile(rig.Nip(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(cache, p.name+"-"+sum(nip)[:16]+".npk")
+}
+
+// share keeps a package, and the key that it is signed with, for who tests next.
+func share(t *testing.T, r *rig.Root, npk, to string) {
+	t.Helper()
+	stageFile(t, to, npk)
+	stageText(t, to+".pub", r.Must("key", "show"))
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// must runs nip, and ends this test, not that which the root is made for. A graft
+// may have much to download.
+func must(t *testing.T, r *rig.Root, args ...string) {
+	t.Helper()
+	if res := rig.RunFor(t, r.Command(args...), 10*time.Minute); res.Code != 0 {
+		t.Fatalf("nip %s: exit status %d\n%s%s", strings.Join(args, " "), res.Code, res.Stdout, res.Stderr)
 	}
 }
 
@@ -117,18 +198,43 @@ type world struct {
 func newWorld(t *testing.T, r *rig.Root, p program) *world {
 	t.Helper()
 	w := &world{root: r, p: p, dir: filepath.Join(r.Base, "work-"+p.name), home: r.Path("Data/apps", p.name)}
-	r.Write(w.dir+"/text", "hello world\n", 0o644)
-	r.Write(w.dir+"/edited", "hello world\n", 0o644)
+	w.plant(w.dir)
+	w.give(t, w.dir)
 	w.secretFile = filepath.Join(r.Base, "home", "diary")
 	r.Write(w.secretFile, "dear diary\n", 0o644)
 	return w
 }
 
-// run runs the program in a cell.
-func (w *world) run(t *testing.T, flags, args []string, stdin string) rig.Result {
+// nobody is who root runs the cells of some programs as.
+const nobody = "65534:65534"
+
+// give makes a file or directory belong to who the cell runs as.
+func (w *world) give(t *testing.T, name string) {
 	t.Helper()
+	if !w.p.nobody || os.Getuid() != 0 {
+		return
+	}
+	if err := os.Chown(name, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// plant makes what the program finds in {work}.
+func (w *world) plant(dir string) {
+	w.root.Write(dir+"/text", "hello world\n", 0o644)
+	w.root.Write(dir+"/edited", "hello world\n", 0o644)
+	for name, text := range w.p.files {
+		w.root.Write(filepath.Join(dir, name), text, 0o644)
+	}
+}
+
+// command is nip, about to run the program in a cell.
+func (w *world) command(flags, args []string) *exec.Cmd {
 	r := strings.NewReplacer("{work}", w.dir, "{home}", "/Data/apps/"+w.p.name)
 	line := []string{"run"}
+	if w.p.nobody && os.Getuid() == 0 {
+		line = append(line, "--user", nobody)
+	}
 	for _, f := range flags {
 		line = append(line, r.Replace(f))
 	}
@@ -136,7 +242,28 @@ func (w *world) run(t *testing.T, flags, args []string, stdin string) rig.Result
 	for _, a := range args {
 		line = append(line, r.Replace(a))
 	}
-	c := w.root.Command(line...)
+	return w.root.Command(line...)
+}
+
+// run runs the program in a cell.
+func (w *world) run(t *testing.T, flags, args []string, stdin string) rig.Result {
+	t.Helper()
+	c := w.command(flags, args)
+	c.Stdin = strings.NewReader(stdin)
+	return rig.Run(t, c)
+}
+
+// outside runs the host's own program of that name with the arguments of a job, in
+// a directory that is as {work} was.
+func (w *world) outside(t *testing.T, program string, args []string, stdin string) rig.Result {
+	t.Helper()
+	dir := filepath.Join(w.root.Base, "outside-"+w.p.name)
+	w.plant(dir)
+	defer rig.RemoveAll(dir) // goes with the root at the latest
+	c := exec.Command(program)
+	for _, a := range args {
+		c.Args = append(c.Args, strings.ReplaceAll(a, "{work}", dir))
+	}
 	c.Stdin = strings.NewReader(stdin)
 	return rig.Run(t, c)
 }
@@ -148,6 +275,11 @@ func (w *world) work(t *testing.T, j job) {
 	}
 	if j.want != "" && !regexp.MustCompile(j.want).MatchString(strings.TrimSpace(res.Stdout)) {
 		t.Errorf("printed %q, want %s\n%s", res.Stdout, j.want, res.Stderr)
+	}
+	if j.outside != "" {
+		if host := w.outside(t, j.outside, j.args, j.stdin); host.Code != 0 || host.Stdout != res.Stdout {
+			t.Errorf("printed\n%s\noutside, with exit status %d,\n%s%s", res.Stdout, host.Code, host.Stdout, host.Stderr)
+		}
 	}
 	if j.file == "" {
 		return
@@ -235,10 +367,14 @@ func (w *world) seesNothing(t *testing.T) {
 // readsOnly fails the test if any of paths can be read, or if granted cannot.
 func (w *world) readsOnly(t *testing.T, how func([]string) [][]string, paths []string, granted string) {
 	t.Helper()
+	// Programs that take one path print what they read, or nothing.
+	told := regexp.MustCompile("READ|(?m:^[0-9a-f]{40,})")
+	if w.p.told != "" {
+		told = regexp.MustCompile(w.p.told)
+	}
 	for i, args := range how(paths) {
 		res := w.run(t, work, args, "")
-		// Programs that take one path print what they read, or nothing.
-		if strings.Contains(res.Stdout, "READ") || len(regexp.MustCompile("(?m)^[0-9a-f]{40,}").FindAllString(res.Stdout, -1)) > 0 {
+		if told.MatchString(res.Stdout) {
 			t.Errorf("run %d read something of the host: %.300q", i, res.Stdout)
 		}
 		if strings.Contains(res.Stderr, "capability fault") {
@@ -246,7 +382,7 @@ func (w *world) readsOnly(t *testing.T, how func([]string) [][]string, paths []s
 		}
 	}
 	control := w.run(t, work, how([]string{granted})[0], "")
-	if !strings.Contains(control.Stdout, "READ") && !regexp.MustCompile("(?m)^[0-9a-f]{40,}").MatchString(control.Stdout) {
+	if !told.MatchString(control.Stdout) {
 		t.Errorf("the control, %s, was not read: %q %s", granted, control.Stdout, control.Stderr)
 	}
 }
@@ -254,7 +390,7 @@ func (w *world) readsOnly(t *testing.T, how func([]string) [][]string, paths []s
 // sharesNamespaces compares a running cell with the test itself: no namespace
 // and no cgroup may differ.
 func (w *world) sharesNamespaces(t *testing.T) {
-	c := w.root.Command(append([]string{"run", w.p.name}, w.p.wait...)...)
+	c := w.command(nil, w.p.wait)
 	in, err := c.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

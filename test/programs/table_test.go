@@ -1,12 +1,21 @@
 package programs
 
+import "testing"
+
 // program is real software: how it becomes a package, what it is for, and how
 // it looks at files.
 type program struct {
-	name  string   // of the package
-	graft []string // source and flags; {dir} is the directory that stage fills
-	stage func(t testingT, dir string)
-	jobs  []job
+	name    string   // of the package
+	graft   []string // source and flags; {dir} is the directory that stage fills
+	stage   func(t testingT, dir string)
+	depends []string          // packages that its recipe is given
+	shared  bool              // grafted once for all who test in one run
+	files   map[string]string // what lies in {work}
+	jobs    []job
+	more    []piece
+	nobody  bool // as root, its cells are somebody else's
+	// open says that it cannot do its work yet: nothing else is asked of it.
+	open bool
 	// learn is a job that a cell learns from.
 	learn *job
 	// wait makes it read its standard input to the end.
@@ -17,6 +26,14 @@ type program struct {
 	read func(paths []string) [][]string
 	// list does the same for directories: "READ" and a path if it saw a name.
 	list func(dirs []string) [][]string
+	// told is a regular expression for what both print instead of "READ".
+	told string
+}
+
+// piece is work that takes more than a program and its arguments.
+type piece struct {
+	name string
+	run  func(t *testing.T, w *world)
 }
 
 // job is work that the program does in a cell: {work} is an unveiled directory.
@@ -28,6 +45,7 @@ type job struct {
 	want  string // regular expression that must match what it prints
 	// file is made below {work}, or below HOME where it begins with "~/", and holds has.
 	file, has string
+	outside   string // program of the host that prints the same for these arguments
 }
 
 var work = []string{"--unveil", "{work}:rw"}
