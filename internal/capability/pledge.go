@@ -21,12 +21,14 @@ const (
 	Cpath     Pledge = 0x40  // create, rename, remove (part of Wpath)
 	Fattr     Pledge = 0x80  // modes and times (part of Wpath)
 	Udp       Pledge = 0x100 // datagrams over IPv4 and IPv6
+	Unix      Pledge = 0x200 // sockets with names in the cell's own directories
+	Tty       Pledge = 0x400 // terminals of its own
 
 	Wpath = WriteOnly | Cpath | Fattr
 	Exec  = ExecOnly | Proc
 
 	// AllPledges is every promise there is.
-	AllPledges = Stdio | Rpath | Wpath | Inet | Exec | Udp
+	AllPledges = Stdio | Rpath | Wpath | Inet | Exec | Udp | Unix | Tty
 )
 
 // promise is a word of a pledge: the bits it stands for and, for a wide
@@ -38,8 +40,8 @@ type promise struct {
 }
 
 // promises lists the words in canonical order: wide ones before their parts.
-func promises() [9]promise {
-	return [9]promise{
+func promises() [11]promise {
+	return [11]promise{
 		{"STDIO", Stdio, Stdio},
 		{"RPATH", Rpath, Rpath},
 		{"WPATH", WriteOnly, Wpath},
@@ -47,6 +49,8 @@ func promises() [9]promise {
 		{"FATTR", Fattr, Fattr},
 		{"INET", Inet, Inet},
 		{"UDP", Udp, Udp},
+		{"UNIX", Unix, Unix},
+		{"TTY", Tty, Tty},
 		{"EXEC", ExecOnly, Exec},
 		{"PROC", Proc, Proc},
 	}

@@ -23,7 +23,7 @@ func TestParsePledge(t *testing.T) {
 		{"EXEC,-PROC", ExecOnly, "EXEC,-PROC"},
 		{"PROC,FATTR", Proc | Fattr, "FATTR,PROC"},
 		{"-WPATH,STDIO", Stdio, "STDIO"},
-		{"STDIO,RPATH,WPATH,UDP,INET,EXEC", AllPledges, "STDIO,RPATH,WPATH,INET,UDP,EXEC"},
+		{"STDIO,RPATH,WPATH,UDP,TTY,UNIX,INET,EXEC", AllPledges, "STDIO,RPATH,WPATH,INET,UDP,UNIX,TTY,EXEC"},
 		{"NONE", 0, "NONE"},
 		{"none", 0, "NONE"},
 	} {

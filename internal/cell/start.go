@@ -79,6 +79,7 @@ func (c *cell) launch() error {
 			OnError: func(err error) { c.Report(err.Error()) },
 			Confine: c.confineOpener, Identity: c.identity, Network: c.forMembrane(),
 		}
+		config.Own = config.Writable[:3]
 		if c.sight == wall.Learned {
 			c.learnFrom(&config)
 		}

@@ -158,6 +158,10 @@ func (g *grafting) arch() string {
 //     programs (the C library itself aside), or a command is a script.
 //   - INET if one of them looks up names of hosts, one of the package's own
 //     connects, or is linked with a library for network protocols.
+//   - UNIX if one of the package's own connects: its socket may be one with a name.
+//   - TTY if one of them makes terminals.
+//
+// UNIX and TTY, like EXEC, add no right to anything outside of the cell.
 //
 // What a statically linked program does cannot be seen: it is given EXEC, which
 // adds no right to anything outside of the cell, and a note says so.
@@ -196,7 +200,7 @@ func (g *grafting) propose() {
 }
 
 // uses says which rights the imports of f speak for; connects are further
-// names that speak for INET.
+// names that speak for INET and UNIX.
 func uses(f *elfFile, connects ...string) (p capability.Pledge) {
 	for _, name := range f.imports {
 		switch name {
@@ -204,9 +208,11 @@ func uses(f *elfFile, connects ...string) (p capability.Pledge) {
 			p |= capability.Exec
 		case "getaddrinfo", "gethostbyname", "gethostbyname_r":
 			p |= capability.Inet
+		case "openpty", "forkpty", "posix_openpt", "getpt":
+			p |= capability.Tty
 		}
 		if slices.Contains(connects, name) {
-			p |= capability.Inet
+			p |= capability.Inet | capability.Unix
 		}
 	}
 	return p

@@ -36,6 +36,8 @@ type Config struct {
 	Writable, Readable []string
 	// Network says whom sockets may reach; nil: nobody.
 	Network *Network
+	// Own are those of Writable that are the cell's own: where its sockets have names.
+	Own []string
 	// Hide, if not nil, says what alone exists for the cell. The filter's sight is
 	// not wall.Bare then.
 	Hide *Hide
@@ -70,23 +72,24 @@ type Fault struct {
 
 // Membrane serves one listener.
 type Membrane struct {
-	config   Config
-	listener int
-	handlers []entry // by number of the call
-	opener   opener
-	guise    *wall.Guise   // nil: nobody has looked yet
-	last     thread        // whose descriptor was fetched last
-	looking  bool          // the call that is answered only looks
-	pending  *notification // taken by Step, left to Serve
-	waiting  atomic.Int32  // callers that wait for locks
-	pagesize uint64
-	names    *names // nil: not needed yet, or the cell sees the host's names
-	early    *early // what is known of them before that
-	cwds     cwds
-	known    map[uint32]bool // threads that learnCall has seen
-	file     Use             // what is being opened, where that is learnt of
-	domains  domains
-	current  *domain // of the caller that is answered; nil: the cell's rules
+	config    Config
+	listener  int
+	handlers  []entry // by number of the call
+	opener    opener
+	guise     *wall.Guise   // nil: nobody has looked yet
+	terminals map[int]int   // path descriptors of the other ends, by number
+	last      thread        // whose descriptor was fetched last
+	looking   bool          // the call that is answered only looks
+	pending   *notification // taken by Step, left to Serve
+	waiting   atomic.Int32  // callers that wait for locks
+	pagesize  uint64
+	names     *names // nil: not needed yet, or the cell sees the host's names
+	early     *early // what is known of them before that
+	cwds      cwds
+	known     map[uint32]bool // threads that learnCall has seen
+	file      Use             // what is being opened, where that is learnt of
+	domains   domains
+	current   *domain // of the caller that is answered; nil: the cell's rules
 }
 
 // handler answers one call. It returns the call's result, or a nonzero errno,
@@ -257,6 +260,9 @@ func (m *Membrane) name() (err error) {
 }
 
 func (m *Membrane) closeAll() {
+	for _, fd := range m.terminals {
+		unix.Close(fd)
+	}
 	m.dropLast()
 	for _, d := range m.domains.table {
 		d.opener.stop()

@@ -55,6 +55,9 @@ func openCall(dir, path, flags, mode int, given uint64) handler {
 		if errno, ok := m.openDevice(n, name, how.Flags); ok {
 			return 0, errno
 		}
+		if errno, ok := m.openTerminal(n, name, how.Flags); ok {
+			return 0, errno
+		}
 		return m.open(n, dirfd, name, how)
 	}
 }

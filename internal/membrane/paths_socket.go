@@ -103,21 +103,6 @@ func (m *Membrane) socketOf(n *notification) (fd int, errno unix.Errno) {
 	return fd, 0
 }
 
-// addressed copies the caller's socket and the address that two arguments give.
-func (m *Membrane) addressed(n *notification, at int) (fd int, address []byte, errno unix.Errno) {
-	size := int32(n.args[at+1])
-	if size < 0 || size > addressMost {
-		return -1, nil, unix.EINVAL
-	}
-	if fd, errno = m.socketOf(n); errno != 0 {
-		return -1, nil, errno
-	}
-	if address, errno = m.readBytes(n, n.args[at], int(size)); errno != 0 {
-		unix.Close(fd)
-	}
-	return fd, address, errno
-}
-
 // kindOf is what a socket of the network sends.
 func (m *Membrane) kindOf(fd int) capability.NetKind {
 	if !m.config.Pledge.Has(capability.Udp) {
@@ -132,14 +117,33 @@ func (m *Membrane) kindOf(fd int) capability.NetKind {
 // reach does f, which sends or connects and does not wait, with the rights of the
 // caller. Without rules of Landlock about it that takes no other thread.
 func (m *Membrane) reach(f func() unix.Errno) unix.Errno {
-	if m.current == nil && !m.config.Network.Ports {
+	if w := m.config.Network; m.current == nil && (w == nil || !w.Ports) {
 		return m.look(f)
 	}
 	return m.act(f)
 }
 
 func bind(m *Membrane, n *notification) (int64, unix.Errno) {
-	fd, address, errno := m.addressed(n, 1)
+	size := int32(n.args[2])
+	if size < 0 || size > addressMost {
+		return 0, unix.EINVAL
+	}
+	address, errno := m.readBytes(n, n.args[1], int(size))
+	if errno != 0 {
+		return 0, errno
+	}
+	if family(address) == unix.AF_UNIX && m.mayName() {
+		fd, errno := m.copyOf(n, int32(n.args[0]))
+		if errno != 0 {
+			return 0, unix.EBADF
+		}
+		defer unix.Close(fd)
+		if domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil || domain != unix.AF_UNIX {
+			return 0, unix.EAFNOSUPPORT
+		}
+		return 0, m.bindLocal(n, fd, address)
+	}
+	fd, errno := m.socketOf(n)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -152,11 +156,21 @@ func bind(m *Membrane, n *notification) (int64, unix.Errno) {
 
 // listen is judged once more, as a socket without an address gets one by it.
 func listen(m *Membrane, n *notification) (int64, unix.Errno) {
-	fd, errno := m.socketOf(n)
+	backlog := int(int32(n.args[1]))
+	fd, errno := m.copyOf(n, int32(n.args[0]))
 	if errno != 0 {
-		return 0, errno
+		return 0, unix.EBADF
 	}
 	defer unix.Close(fd)
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	switch {
+	case err != nil:
+		return 0, errnoOf(err)
+	case domain == unix.AF_UNIX && m.mayName(): // it has a name, which was judged, or there is nothing to listen to
+		return 0, m.act(func() unix.Errno { return errnoOf(unix.Listen(fd, backlog)) })
+	case domain != unix.AF_INET && domain != unix.AF_INET6:
+		return 0, unix.EOPNOTSUPP
+	}
 	var b [addressMost]byte
 	size := uint32(len(b))
 	if _, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&b)), uintptr(unsafe.Pointer(&size))); errno != 0 {
@@ -172,7 +186,6 @@ func listen(m *Membrane, n *notification) (int64, unix.Errno) {
 	if !ok {
 		return 0, unix.EACCES
 	}
-	backlog := int(int32(n.args[1]))
 	return 0, m.act(func() unix.Errno { return errnoOf(unix.Listen(fd, backlog)) })
 }
 
@@ -200,7 +213,10 @@ func connect(m *Membrane, n *notification) (int64, unix.Errno) {
 		unix.Close(fd)
 		return 0, unix.EINVAL
 	}
-	if binary.NativeEndian.Uint16(address) != unix.AF_UNSPEC { // which undoes a connection
+	if family(address) == unix.AF_UNIX && m.mayName() {
+		return m.connectLocal(n, fd, address)
+	}
+	if family(address) != unix.AF_UNSPEC { // which undoes a connection
 		if errno := m.may(m.kindOf(fd), address); errno != 0 {
 			unix.Close(fd)
 			return 0, errno

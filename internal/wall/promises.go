@@ -83,6 +83,8 @@ func promises() []promise {
 		{bit: capability.Fattr, rows: fattr()},
 		{bit: capability.Udp, rows: udp()},
 		{bit: capability.Inet, rows: inet()},
+		{bit: capability.Unix, rows: local()},
+		{bit: capability.Tty, rows: tty()},
 		{bit: capability.Proc, rows: proc()},
 		{bit: capability.ExecOnly, rows: execute()},
 		{bit: 0, rows: quiet(), asIs: true},
@@ -293,6 +295,23 @@ func udp() []row {
 		r = append(r, row{"socket", all(is(0, family), masked(1, 0xf, unix.SOCK_DGRAM), oneOf(2, 0, unix.IPPROTO_UDP)), Allow})
 	}
 	return append(r, row{names: "connect bind", verdict: Ask}, row{names: "ioctl", tests: interfaces(), verdict: Allow})
+}
+
+// local is sockets of streams and packets with names in the file system: the supervisor
+// knows which. No datagrams: those can be aimed with each call.
+func local() []row {
+	return []row{
+		{"socket", all(is(0, unix.AF_UNIX), masked(1, 0xf, unix.SOCK_STREAM), oneOf(2, 0, unix.AF_UNIX)), Allow},
+		{"socket", all(is(0, unix.AF_UNIX), masked(1, 0xf, unix.SOCK_SEQPACKET), oneOf(2, 0, unix.AF_UNIX)), Allow},
+		{"socket", all(is(0, unix.AF_UNIX)), Errno(uint16(unix.EPROTONOSUPPORT))},
+		{names: "connect bind listen", verdict: Ask},
+		{names: "accept accept4", verdict: Allow},
+	}
+}
+
+// tty is what makes a pair of terminals; the supervisor opens them (ioctl_tty(2)).
+func tty() []row {
+	return []row{{"ioctl", all(oneOf(1, unix.TIOCGPTN, unix.TIOCSPTLCK, unix.TIOCGPTLCK, unix.TIOCPKT, unix.TIOCGPKT, unix.TIOCGPTPEER)), Allow}}
 }
 
 // interfaces are the requests by which programs look at the host's interfaces.

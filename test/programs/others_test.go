@@ -276,25 +276,32 @@ func tmux() program {
 		name:   "tmux",
 		graft:  []string{"debian:tmux", "--with", "dash", "--with", "coreutils"},
 		shared: true,
-		jobs:   []job{{name: "version", args: []string{"-V"}, want: "^tmux 3"}},
-		open:   true,
-		more: []piece{{"sessions are an open point", func(t *testing.T, w *world) {
-			// tmux and its server talk over a socket of the AF_UNIX family: socket(2)
-			// fails with EAFNOSUPPORT. Then the server opens /dev/ptmx, which no cell
-			// has, and asks it for a terminal (TIOCSPTLCK, TIOCGPTN: ENOTTY). When all
-			// this is there, what follows prints 42 and ends with 0, and is a job.
-			flags := []string{"--env", "LC_ALL=C.UTF-8", "--env", "TERM=xterm"}
-			session := []string{"-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "sh", ";",
-				"send-keys", "echo $((6 * 7)); tmux wait-for -S done", "Enter", ";", "wait-for", "done", ";", "capture-pane", "-p", ";", "kill-server"}
-			res := w.run(t, flags, session, "")
-			if res.Code == 0 {
-				t.Fatalf("sessions work: make this a job of the table, and wait and probes as others have; it said %q", res.Stdout)
-			}
-			if res.Code != 1 || res.Stdout != "" || !strings.HasSuffix(res.Stderr, "/default (Address family not supported by protocol)\n") {
-				t.Errorf("a session ended with %d, said %q and %q", res.Code, res.Stdout, res.Stderr)
-			}
-		}}},
+		wait:   []string{"-C", "-f", "/dev/null", "new-session", "sh"}, // commands come from its standard input
+		jobs: []job{
+			{name: "version", args: []string{"-V"}, want: "^tmux 3"},
+			{name: "a session", flags: tmuxEnv, args: append(session("echo $((6 * 7)); tmux wait-for -S done"), "wait-for", "done", ";", "capture-pane", "-p", ";", "kill-server"), want: "(?m)^. 42$"},
+			{name: "two windows", flags: tmuxEnv, args: append(session("tmux new-window 'cat > two; tmux wait-for -S done'; tmux send-keys -t :1 hello Enter C-d"),
+				"wait-for", "done", ";", "kill-server"), file: "~/two", has: "hello\n"},
+		},
+		read: inSession(`for p in $PATHS; do { read -r x || [ -n "$x" ]; } 2>/dev/null < "$p" && echo "READ $p"; done`),
+		list: inSession(`for p in $PATHS; do for n in "$p"/*; do [ "$n" = "$p/*" ] || echo "READ $p"; done; done`),
 	}
+}
+
+// inSession has a server run a line of the shell about paths.
+func inSession(line string) func(paths []string) [][]string {
+	return func(paths []string) [][]string {
+		words := []string{"-f", "/dev/null", "new-session", "-d", "sh", ";", "run-shell", "PATHS='" + strings.Join(paths, " ") + "'; { " + line + "; echo; } | tmux load-buffer -", ";",
+			"show-buffer", ";", "kill-server"}
+		return [][]string{words}
+	}
+}
+
+var tmuxEnv = []string{"--env", "LC_ALL=C.UTF-8", "--env", "TERM=xterm"}
+
+// session are the words that start a server with a session in which a line is typed.
+func session(line string) []string {
+	return []string{"-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", "sh", ";", "send-keys", line, "Enter", ";"}
 }
 
 // sameTrees compares what two directories hold: names, modes, times, links, bytes.

@@ -71,9 +71,6 @@ func TestPrograms(t *testing.T) {
 			for _, m := range p.more {
 				t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) { m.run(t, w) })
 			}
-			if p.open {
-				return
-			}
 			if p.learn != nil {
 				t.Run("learn", w.learns)
 			}

@@ -14,8 +14,6 @@ type program struct {
 	jobs    []job
 	more    []piece
 	nobody  bool // as root, its cells are somebody else's
-	// open says that it cannot do its work yet: nothing else is asked of it.
-	open bool
 	// learn is a job that a cell learns from.
 	learn *job
 	// wait makes it read its standard input to the end.

@@ -51,7 +51,7 @@ func Flags(o *Options) *flag.FlagSet {
 	f := flag.NewFlagSet("run", flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.Var(&o.unveil, "unveil", "make `PATH[:rwxc]` visible in the cell: read, write, execute, create (default r); may be repeated")
-	f.StringVar(&o.pledge, "pledge", "", "what the program may do, instead of what its package asks: `LIST` of STDIO, RPATH, WPATH, CPATH, FATTR, INET, UDP, EXEC, PROC, with commas; -WORD takes a part away; NONE")
+	f.StringVar(&o.pledge, "pledge", "", "what the program may do, instead of what its package asks: `LIST` of STDIO, RPATH, WPATH, CPATH, FATTR, INET, UDP, UNIX, TTY, EXEC, PROC, with commas; -WORD takes a part away; NONE")
 	f.Var(&o.net, "net", "whom the sockets of INET and UDP reach, instead of what its package asks: `RULE` is [tcp:|udp:|listen:]HOST[:PORTS], such as example.org:443, loopback:5432, listen:8080, dns (default: all but the host itself); may be repeated")
 	f.Var(&o.env, "env", "set the environment variable `NAME=VALUE`, or pass NAME on from here; may be repeated")
 	f.StringVar(&o.budget, "budget", "", "`LIMITS` such as memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity; they are checked, but this version does not enforce them")

@@ -2,6 +2,8 @@
  * probe.c: sockets of the network, one try a word.
  *
  *	probe TRY ADDRESS PORT [ADDRESS PORT]
+ *	probe unix-… NAME [NAME]
+ *	probe terminal NUMBER
  *
  * prints "TRY done", with what it got, or "TRY" and the name of an errno. ADDRESS is
  * one of IPv4, or of IPv6 where it has a colon. Nothing waits longer than a few
@@ -18,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -178,6 +181,136 @@ static int hang(void)
 	return tell(1, "");
 }
 
+static struct sockaddr_un names[2], name;
+
+/* local makes the address of a socket with a name; "@" begins an abstract one. */
+static struct sockaddr_un local(const char *path)
+{
+	struct sockaddr_un s = { .sun_family = AF_UNIX };
+
+	strncpy(s.sun_path, path, sizeof(s.sun_path) - 1);
+	if (*path == '@')
+		s.sun_path[0] = 0;
+	return s;
+}
+
+/* extent is the size of such an address: of an abstract name it counts. */
+static socklen_t extent(const struct sockaddr_un *s)
+{
+	if (s->sun_path[0])
+		return sizeof(*s);
+	return (socklen_t)(sizeof(s->sun_family) + 1 + strlen(s->sun_path + 1));
+}
+
+static void *swap_names(void *unused)
+{
+	while (!stop) {
+		memcpy(&name, &names[0], sizeof(name));
+		__asm__ volatile("" ::: "memory");
+		memcpy(&name, &names[1], sizeof(name));
+		__asm__ volatile("" ::: "memory");
+	}
+	return unused;
+}
+
+static void *serve(void *listener)
+{
+	int fd;
+
+	while ((fd = accept(*(int *)listener, 0, 0)) >= 0) {
+		send(fd, "pong", 4, MSG_NOSIGNAL);
+		close(fd);
+	}
+	return 0;
+}
+
+/* named does what has to do with sockets that have names. */
+static int named(int argc, char **argv)
+{
+	struct sockaddr_un to = local(argv[2]);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), other, one;
+	pthread_t id;
+
+	if (fd < 0)
+		return tell(1, "");
+	if (!strcmp(try, "unix-bind"))
+		return tell(bind(fd, (struct sockaddr *)&to, extent(&to)) || listen(fd, 1), "");
+	if (!strcmp(try, "unix-connect"))
+		return connect(fd, (struct sockaddr *)&to, extent(&to)) ? tell(1, "") : answer(fd);
+	if (!strcmp(try, "unix-datagram"))
+		return tell(socket(AF_UNIX, SOCK_DGRAM, 0) < 0, "");
+	if (bind(fd, (struct sockaddr *)&to, extent(&to)) || listen(fd, 4))
+		return tell(1, "");
+	pthread_create(&id, 0, serve, &fd);
+	if (!strcmp(try, "unix-serve")) {
+		struct stat st;
+
+		other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (connect(other, (struct sockaddr *)&to, extent(&to)) || stat(argv[2], &st) || !S_ISSOCK(st.st_mode))
+			return tell(1, "");
+		return answer(other);
+	}
+	if (!strcmp(try, "unix-full")) { /* nobody accepts: the queue is full at last, and who does not wait is told */
+		one = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (unlink(argv[2]) || bind(one, (struct sockaddr *)&to, extent(&to)) || listen(one, 0))
+			return tell(1, "");
+		for (int i = 0; i < 8; i++) {
+			other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+			if (connect(other, (struct sockaddr *)&to, extent(&to)))
+				return tell(1, "");
+		}
+		return tell(0, "never");
+	}
+	if (!strcmp(try, "unix-race") && argc > 3) {
+		time_t end = time(0) + 2;
+		long tries = 0;
+
+		names[0] = to;
+		names[1] = local(argv[3]);
+		pthread_create(&id, 0, swap_names, 0);
+		for (; time(0) < end; tries++) {
+			other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+			connect(other, (struct sockaddr *)&name, sizeof(name));
+			close(other);
+			other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+			bind(other, (struct sockaddr *)&name, sizeof(name));
+			close(other);
+		}
+		stop = 1;
+		return tell(0, tries > 50 ? "often" : "seldom");
+	}
+	return 2;
+}
+
+/* terminal makes a pair of terminals, closes it, waits for a line, and opens what has its number then, or opens NUMBER. */
+static int terminal(const char *number)
+{
+	char path[64], line[16];
+	int fd, n = -1, lock = 0;
+
+	if (*number == '-') {
+		fd = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+		if (fd < 0 || ioctl(fd, TIOCGPTN, &n) || ioctl(fd, TIOCSPTLCK, &lock))
+			return tell(1, "");
+		sprintf(path, "/dev/pts/%d", n);
+		if (number[1] == 'o') { /* own: both ends speak */
+			int end = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+			if (end < 0 || write(fd, "ping\n", 5) != 5 || read(end, line, 5) != 5 || !isatty(end))
+				return tell(1, "");
+			return tell(0, "both");
+		}
+		close(fd);
+		printf("number %d\n", n);
+		fflush(stdout);
+		if (!fgets(line, sizeof(line), stdin))
+			return 2;
+	} else {
+		sprintf(path, "/dev/pts/%s", number);
+	}
+	return tell(open(path, O_RDWR | O_NOCTTY | O_CLOEXEC) < 0, "");
+}
+
 int main(int argc, char **argv)
 {
 	static const unsigned char loose[] = { 131, 7, 4, 127, 0, 0, 1, 0 }; /* loose source route: 127.0.0.1 */
@@ -185,9 +318,15 @@ int main(int argc, char **argv)
 	struct cmsghdr *c = (struct cmsghdr *)control;
 	int fd, pair[2], one = 1, flags;
 
-	if (argc < 4)
+	if (argc < 3)
 		return 2;
 	try = argv[1];
+	if (!strncmp(try, "unix-", 5))
+		return named(argc, argv);
+	if (!strcmp(try, "terminal"))
+		return terminal(argv[2]);
+	if (argc < 4)
+		return 2;
 	address(&to, argv[2], argv[3]);
 	if (argc > 5)
 		address(&other, argv[4], argv[5]);
