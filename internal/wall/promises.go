@@ -117,8 +117,9 @@ func refusals() []row {
 		// A lease on a shared blob would stop every other reader of it.
 		{"fcntl", all(is(1, unix.F_SETLEASE)), Errno(eacces)},
 		{"fcntl", all(is(1, unix.F_NOTIFY)), Errno(einval)},
-		// Typing into the terminal, its console and line disciplines.
-		{"ioctl", all(oneOf(1, unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCCONS, unix.TIOCSETD)), Errno(eperm)},
+		// Typing into the terminal, its console and line disciplines; keeping others
+		// from it, also when the cell has ended.
+		{"ioctl", all(oneOf(1, unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCCONS, unix.TIOCSETD, unix.TIOCEXCL)), Errno(eperm)},
 	}
 }
 

@@ -143,6 +143,7 @@ func terminalRows() []attempt {
 		{name: "TIOCSTI with a high half", args: w("tty-ioctl 0x100005412"), control: asked("tty-ioctl 0x100005412", "done|EIO", "")},
 		{name: "TIOCLINUX", args: w("tty-ioctl 0x541c"), control: asked("tty-ioctl 0x541c", "ENOTTY|EINVAL|EPERM", "")},
 		{name: "TIOCSETD", args: w("tty-ioctl 0x5423"), control: asked("tty-ioctl 0x5423", "done|EINVAL|EPERM", "")},
+		{name: "keep others from the terminal", args: w("tty-ioctl 0x540c"), control: outside("tty-ioctl 0x540c")},
 		// Outside, the machine's console would be turned to the test's terminal: asking for the window's size, in a cell, shows that the terminal is one.
 		{name: "TIOCCONS", args: w("tty-ioctl 0x541d"), control: granted("tty-ioctl 0x5413")},
 		{name: "send signals by the terminal", args: w("tty-ioctl 0x40045436"), control: asked("tty-ioctl 0x40045436", "ENOTTY|EINVAL|EIO|done", "")},
