@@ -47,7 +47,7 @@ func descriptorRows() []attempt {
 	for _, change := range []string{"chmod", "chown", "times", "attribute", "lock", "lease"} {
 		row(change+" a file that is open for reading", "fd-"+change+" received", file, "", "")
 	}
-	row("chmod a directory", "fd-chmod received", dir, "", "")
+	row("chmod a directory", "fd-chmod received 0711", dir, "", "")
 	row("hear of changes in a directory", "fd-dnotify received", dir, "", "")
 	row("watch a directory", "fd-watch received", dir, "", "")
 	row("watch another directory", "fd-add-watch received {outside}", watcher, "", "")

@@ -121,9 +121,10 @@ static int fd_link(int argc, char **argv)
 	return outcome("linkat AT_SYMLINK_FOLLOW", linkat(AT_FDCWD, link_of(fd), AT_FDCWD, in_home("linked"), AT_SYMLINK_FOLLOW));
 }
 
+/* fd-chmod FD [MODE] */
 static int fd_chmod(int argc, char **argv)
 {
-	return outcome("fchmod", fchmod(fd_argument(argc, argv), 0666));
+	return outcome("fchmod", fchmod(fd_argument(argc, argv), argc > 2 ? (mode_t)number(argv[2]) : 0666));
 }
 
 static int fd_chown(int argc, char **argv)
