@@ -160,8 +160,8 @@ func unconnected(t *testing.T, _ *stage, c *exec.Cmd) {
 }
 
 // ring makes standard input an io_uring whose kernel thread takes what is written
-// into it without any call, and RING what the attack must know: where the tail
-// and the array are, and the number of a file of ours that is open for writing.
+// into it without any call, and RING what the attack must know: the number of a file
+// of ours that is open for writing, and where in the ring tail, array and answers are.
 // Where the kernel has no io_uring, standard input is something of the same kind.
 func ring(t *testing.T, s *stage, c *exec.Cmd) {
 	t.Helper()
@@ -180,7 +180,7 @@ func ring(t *testing.T, s *stage, c *exec.Cmd) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { file.Close() })
-	args := []string{"0", fmt.Sprint(file.Fd()), fmt.Sprint(params[11]), fmt.Sprint(params[16])}
+	args := []string{"0", fmt.Sprint(file.Fd()), fmt.Sprint(params[11]), fmt.Sprint(params[16]), fmt.Sprint(params[21])}
 	for i, word := range c.Args { // they are known only now
 		if word == "RING" {
 			c.Args = append(append(c.Args[:i:i], args...), c.Args[i+1:]...)

@@ -311,7 +311,7 @@ static int fd_configure(int argc, char **argv)
 	return outcome("fsconfig", syscall(SYS_fsconfig, fd_argument(argc, argv), 6 /* FSCONFIG_CMD_CREATE */, NULL, NULL, 0));
 }
 
-/* fd-ring FD DESCRIPTOR TAIL ARRAY: a ring whose kernel thread does for its maker what we write into it: empties a file of his. */
+/* fd-ring FD DESCRIPTOR TAIL ARRAY ANSWERS: a ring whose kernel thread does for its maker what we write into it: empties a file of his. */
 static int fd_ring(int argc, char **argv)
 {
 	int fd = fd_argument(argc, argv), victim = (int)number(argument(argc, argv, 2));
@@ -327,8 +327,10 @@ static int fd_ring(int argc, char **argv)
 	*(unsigned *)(ring + array) = 0;
 	__atomic_store_n((unsigned *)(ring + tail), 1, __ATOMIC_RELEASE);
 	syscall(SYS_io_uring_enter, fd, 0, 0, 2 /* IORING_ENTER_SQ_WAKEUP */, NULL, 0);
-	usleep(200000); /* nobody says when it is done who can be asked */
-	return done("submitted");
+	for (int i = 0; i < 200 && !*(volatile unsigned *)(ring + number(argument(argc, argv, 5))); i++)
+		usleep(10000);
+	errno = ETIME;
+	return *(volatile unsigned *)(ring + number(argv[5])) ? done("it has answered") : refused("no answer:");
 }
 
 const struct attempt descriptors[] = {
