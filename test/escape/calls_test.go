@@ -86,14 +86,14 @@ func (s *stage) randomCalls(t *testing.T, length time.Duration, seed int64, flag
 		looks = append(looks, v.describe(t)+v.pending(t))
 	}
 	all := map[string]int{}
-	for end, n := time.Now().Add(length), int64(0); time.Now().Before(end); n++ {
+	for until, n := time.Now().Add(length), int64(0); time.Now().Before(until); n++ {
 		for _, dir := range []string{work, s.Path("Data/apps/calls")} { // with the modes that the cell before has given them
 			if err := rig.RemoveAll(dir); err != nil {
 				t.Fatal(err)
 			}
 		}
 		s.set(t)
-		long := min(time.Until(end), cellAtMost)
+		long := min(time.Until(until), cellAtMost)
 		rights := []string{"rwc", "rwxc"}[(int(n)+len(flags))%2] // with x all is asked
 		line := append([]string{"run", "--unveil", work + ":" + rights}, flags...)
 		line = append(line, "calls", "--", fmt.Sprint(long.Seconds()), fmt.Sprint(seed+n), systemCalls(), "cell", tree, work,
@@ -104,7 +104,11 @@ func (s *stage) randomCalls(t *testing.T, length time.Duration, seed int64, flag
 			t.Fatal(err)
 		}
 		c.Stdin = file
+		// It may have stopped itself, all of it; then it is ended from outside.
+		end := s.Command("stop", "calls")
+		stop := time.AfterFunc(long+10*time.Second, func() { _ = end.Run() }) // if that does not help, RunFor says so
 		res := rig.RunFor(t, c, long+time.Minute)
+		stop.Stop()
 		file.Close()
 		// It may have killed itself; but the supervisor lives, and ends what is left.
 		if strings.Contains(res.Stderr, "panic") || strings.Contains(res.Stderr, "goroutine") || res.Code == 2 || res.Code == 125 || res.Code < 0 {
