@@ -63,7 +63,7 @@ bench-wall:
 	ONLY=wall test/bench/cells.sh
 
 # Long fuzzing of every fuzz target (FUZZTIME each), and the races and random calls
-# of the escape battery at length: some 40 minutes beside the fuzzing.
+# of the escape battery at length: some 70 minutes beside the fuzzing.
 soak:
 	test/soak.sh $(FUZZTIME)
 

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Fuzzes every fuzz target for a while each (the first argument, 60s if there is
 # none), runs the tests that race against time again and again, and attacks the
-# zone and the roots for a minute of races and ten of random calls, as root and as
-# an ordinary user. It ends with an error at the first thing that is found.
+# zone, the roots and the supervisor for minutes of races, ten of random opens and ten
+# of any system calls, as root and as an ordinary user. It ends with an error at the
+# first thing that is found.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/go/bin:/usr/sbin:/sbin
@@ -18,5 +19,5 @@ for dir in $(grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' cmd internal | xa
 done
 echo "== races against cells that outlive their supervisor"
 go test -count=20 -timeout=60m -run 'TestOutliving|TestProcesses|TestFiles/turn' ./test/escape
-echo "== races and random calls against the zone and the roots, at length"
-NIP_SOAK=1 test/run.sh -run 'TestRaces|TestRandomOpens' ./test/escape
+echo "== races and random calls, at length"
+NIP_SOAK=1 test/run.sh -run 'TestRaces|TestSwaps|TestRandomOpens|TestRandomCalls' ./test/escape

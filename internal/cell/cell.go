@@ -228,7 +228,9 @@ func (e *DescriptorError) Error() string {
 
 // checkDescriptors closes the caller's descriptors above 2 to the program and
 // refuses what would be a hole among 0-2: a directory leads to everything below
-// it, a path descriptor likewise, a datagram socket can be aimed anywhere.
+// it, a path descriptor likewise, a socket that sends datagrams or is not connected
+// yet can be aimed anywhere, and what is no file at all (an io_uring, say) may have
+// the kernel act for who made it.
 func (c *cell) checkDescriptors() error {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("mark inherited descriptors: %w", err)
@@ -250,12 +252,28 @@ func (c *cell) checkDescriptors() error {
 		case unix.S_IFBLK:
 			return &DescriptorError{fd, "a block device"}
 		case unix.S_IFSOCK:
-			if t, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || t != unix.SOCK_STREAM && t != unix.SOCK_SEQPACKET {
+			if canBeAimed(fd) {
 				return &DescriptorError{fd, "a socket that can be aimed elsewhere"}
 			}
+		case 0:
+			return &DescriptorError{fd, "no file, pipe, device or socket"}
 		}
 	}
 	return nil
+}
+
+// canBeAimed reports whether a socket can send to an address that its caller says:
+// TCP connects by sendto alone (MSG_FASTOPEN), if it has not been yet.
+func canBeAimed(fd int) bool {
+	if t, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil || t != unix.SOCK_STREAM && t != unix.SOCK_SEQPACKET {
+		return true
+	}
+	if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && listens != 0 {
+		return false
+	}
+	// The name may be of a family that x/sys does not know; what counts is that there is one.
+	_, err := unix.Getpeername(fd)
+	return err == unix.ENOTCONN
 }
 
 func openNull(fd int) error {

@@ -64,7 +64,10 @@ func TestInput(t *testing.T) {
 		{"directory", 125, "it is a directory"},
 		{"path", 125, "it is a path descriptor"},
 		{"datagram", 125, "it is a socket that can be aimed elsewhere"},
+		{"unconnected", 125, "it is a socket that can be aimed elsewhere"},
+		{"event", 125, "it is no file, pipe, device or socket"},
 		{"stream", 0, ""},
+		{"listening", 0, ""},
 		{"closed", 0, ""},
 		{"many", 0, ""},
 	} {

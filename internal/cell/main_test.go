@@ -72,6 +72,14 @@ func (s *spec) place() error {
 		var pair [2]int
 		pair, err = unix.Socketpair(unix.AF_UNIX, kind, 0)
 		fd = pair[0]
+	case "unconnected":
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	case "listening":
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0); err == nil {
+			err = unix.Listen(fd, 1)
+		}
+	case "event":
+		fd, err = unix.Eventfd(0, 0)
 	case "many": // descriptors that a careless caller has left open, up to 60
 		for fd = 0; fd < 60 && err == nil; {
 			fd, err = unix.Open("/dev/null", unix.O_RDWR, 0)

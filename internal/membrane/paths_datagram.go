@@ -233,7 +233,8 @@ func controlMessage(b []byte) (h unix.Cmsghdr, data, rest []byte, ok bool) {
 }
 
 // passFiles puts copies of the descriptors that a message of a pair sends along in
-// their places. Credentials are left out: they would be the supervisor's.
+// their places. Credentials are left out: they would be the supervisor's. Others than
+// the caller's own are refused, as the kernel does.
 func (m *Membrane) passFiles(n *notification, msg *message) unix.Errno {
 	b := msg.control
 	msg.control = nil
@@ -243,6 +244,9 @@ func (m *Membrane) passFiles(n *notification, msg *message) unix.Errno {
 			return unix.EINVAL
 		}
 		b = rest
+		if h.Level == unix.SOL_SOCKET && h.Type == unix.SCM_CREDENTIALS && !m.ownCredentials(n, data) {
+			return unix.EPERM
+		}
 		if h.Level != unix.SOL_SOCKET || h.Type != unix.SCM_RIGHTS {
 			continue
 		}
@@ -264,6 +268,15 @@ func (m *Membrane) passFiles(n *notification, msg *message) unix.Errno {
 		msg.control = append(msg.control, unix.UnixRights(files...)...)
 	}
 	return 0
+}
+
+// ownCredentials reports whether a struct ucred is the caller's.
+func (m *Membrane) ownCredentials(n *notification, b []byte) bool {
+	if len(b) < unix.SizeofUcred {
+		return false
+	}
+	word := func(at int) int { return int(int32(binary.NativeEndian.Uint32(b[at:]))) }
+	return word(0) == threadGroup(int(n.pid)) && word(4) == m.config.Identity.UID && word(8) == m.config.Identity.GID
 }
 
 // send is sendmsg(2), without waiting. The supervisor is not to die of SIGPIPE.

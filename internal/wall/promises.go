@@ -132,8 +132,9 @@ func refusals() []row {
 		// the host has switched it off.
 		{"sendto sendmmsg", all(has(3, unix.MSG_FASTOPEN)), Errno(enotsu)},
 		{"sendmsg", all(has(2, unix.MSG_FASTOPEN)), Errno(enotsu)},
-		// Typing into the terminal, its console and line disciplines.
-		{"ioctl", all(oneOf(1, unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCCONS, unix.TIOCSETD)), Errno(eperm)},
+		// Typing into the terminal, its console and line disciplines; keeping others
+		// from it, also when the cell has ended.
+		{"ioctl", all(oneOf(1, unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCCONS, unix.TIOCSETD, unix.TIOCEXCL)), Errno(eperm)},
 	}
 }
 
@@ -178,7 +179,8 @@ func stdio() []row {
 			epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2 timerfd_create timerfd_settime timerfd_gettime
 			signalfd signalfd4 inotify_init inotify_init1 inotify_rm_watch fadvise64 readahead sendfile splice
 			tee copy_file_range ftruncate fallocate fsync fdatasync sync_file_range sync syncfs cachestat
-			fcntl memfd_create`, verdict: Allow},
+			memfd_create`, verdict: Allow},
+		{names: "fcntl", tests: all(within(1, fcntls)), verdict: Allow},
 		{names: `open openat stat lstat newfstatat statx access faccessat faccessat2 readlink readlinkat
 			getcwd chdir fchdir getdents getdents64 statfs fstatfs getxattr lgetxattr fgetxattr listxattr
 			llistxattr flistxattr umask`, verdict: Allow},
@@ -214,6 +216,21 @@ func stdio() []row {
 		{names: "personality", tests: all(oneOf(0, 0, 0xffffffff)), verdict: Allow},                 // PER_LINUX, query
 	}
 }
+
+// fcntls are the operations that stdio allows: descriptors, locks, pipes, seals, and
+// who is told of what is readable. All others fail with EINVAL: those that are
+// known change what the kernel keeps with a file, for which an owner needs no right to write.
+var fcntls = []span{
+	{unix.F_DUPFD, fGetOwnerUIDs}, {unix.F_OFD_GETLK, unix.F_OFD_SETLKW}, {unix.F_GETLEASE, unix.F_GETLEASE}, {fDupFDQuery, fCreatedQuery},
+	{unix.F_DUPFD_CLOEXEC, unix.F_GET_RW_HINT},
+}
+
+// From linux/fcntl.h and asm-generic/fcntl.h.
+const (
+	fGetOwnerUIDs = 17
+	fDupFDQuery   = 1027
+	fCreatedQuery = 1028
+)
 
 // ioctls are the requests that stdio allows: terminals, what is readable,
 // descriptor flags, cloning of files. All others fail with ENOTTY. TIOCSTI and
@@ -371,6 +388,6 @@ func quiet() []row {
 		{names: "name_to_handle_at", verdict: Errno(enotsu)},
 		{names: "socket", tests: all(isNot(0, unix.AF_INET), isNot(0, unix.AF_INET6)), verdict: Errno(eafno)},
 		{names: "ioctl", verdict: Errno(enotty)},
-		{names: "prctl arch_prctl", verdict: Errno(einval)},
+		{names: "prctl arch_prctl fcntl", verdict: Errno(einval)},
 	}
 }

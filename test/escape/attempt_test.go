@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nipcells/internal/capability"
 	"nipcells/test/rig"
 )
 
@@ -27,6 +28,12 @@ type attempt struct {
 	silent bool
 	// prepare may change the command and what lies outside before the attempt.
 	prepare func(t *testing.T, s *stage, c *exec.Cmd)
+	// hands opens what is sent to the attempt, and to its control, through standard input.
+	hands func(t *testing.T, s *stage) *os.File
+	// refusedBy says that the cell must not begin at all, with this in the reason.
+	refusedBy string
+	// unless is the promise with which cells may do it; it is refused without.
+	unless capability.Pledge
 	// untouched are names outside that must be afterwards what they were before.
 	untouched []string
 	control   control
@@ -56,6 +63,9 @@ func w(line string) []string { return strings.Fields(line) }
 // granted is a control in a cell; outside one in none.
 func granted(line string, flags ...string) control { return control{args: w(line), flags: flags} }
 func outside(line string) control                  { return control{args: w(line), outside: true} }
+
+// outsideIn is outside with what is outside open.
+func outsideIn(line string) control { return control{args: w(line), outside: true, prepare: leaveOpen} }
 
 // asked is a control outside that must reach the kernel: root gets the answer
 // want, an ordinary user the answer user (want where empty).
@@ -103,9 +113,7 @@ func (s *stage) row(t *testing.T, a attempt) {
 		listeners = s.listen(t)
 	}
 	c := s.inCell(t, a.flags, a.args)
-	if a.prepare != nil {
-		a.prepare(t, s, c)
-	}
+	s.ready(t, c, a.prepare, a.hands)
 	untouched := look(s.expand(t, a.untouched))
 	before := s.snapshot(t, s.words["outside"]) + s.snapshot(t, s.Path("Data/apps/other"))
 	said := s.attempt(t, a, c)
@@ -130,12 +138,25 @@ func (s *stage) row(t *testing.T, a attempt) {
 	t.Logf("%-60s %-40s control: %s", strings.Join(a.args, " "), said, s.control(t, a))
 }
 
+// ready makes c what the attempt or its control wants it to be.
+func (s *stage) ready(t *testing.T, c *exec.Cmd, prepare func(*testing.T, *stage, *exec.Cmd), hands func(*testing.T, *stage) *os.File) {
+	t.Helper()
+	if prepare != nil {
+		prepare(t, s, c)
+	}
+	if hands != nil {
+		send(t, c, hands(t, s))
+	}
+}
+
 // attempt runs c and says how it was refused; it fails the test if it was not.
 func (s *stage) attempt(t *testing.T, a attempt, c *exec.Cmd) string {
 	t.Helper()
 	res := rig.Run(t, c)
 	said := words(res)
 	switch {
+	case a.refusedBy != "" && res.Code == 125 && strings.Contains(res.Stderr, a.refusedBy):
+		return a.refusedBy
 	case res.Code == killed:
 		return "killed"
 	case res.Code == attackRefused, a.silent && res.Code == attackDone:
@@ -164,9 +185,7 @@ func (s *stage) control(t *testing.T, a attempt) string {
 	} else {
 		c = s.inCell(t, a.flags, ctl.args)
 	}
-	if ctl.prepare != nil {
-		ctl.prepare(t, s, c)
-	}
+	s.ready(t, c, ctl.prepare, a.hands)
 	res := rig.Run(t, c)
 	want := ctl.want
 	if ctl.user != "" && os.Getuid() != 0 {

@@ -7,12 +7,14 @@ import (
 	"testing"
 )
 
-func TestExecution(t *testing.T) {
+func TestExecution(t *testing.T) { try(t, executionRows(t)) }
+
+func executionRows(t *testing.T) []attempt {
 	sh := []string{"exec", "/bin/sh", "-c", "exit 10"}
 	shFD := []string{"exec-fd", "/bin/sh", "-c", "exit 10"}
 	forkSh := []string{"fork-exec", "/bin/sh", "-c", "exit 10"}
 	noExec := w("--pledge STDIO,RPATH,WPATH --unveil {granted}:rwxc")
-	try(t, []attempt{
+	return []attempt{
 		{name: "run a program of the host", args: sh, control: control{args: sh, outside: true}},
 		{name: "run a program of the host by descriptor", args: shFD, control: control{args: shFD, outside: true}},
 		{name: "run a program of the host in a child", args: forkSh, control: control{args: forkSh, outside: true}},
@@ -42,7 +44,16 @@ func TestExecution(t *testing.T) {
 		{name: "fork without the promise", args: w("fork"), flags: noExec, control: granted("fork", executable...)},
 		{name: "run a set-user-id program of the host", args: w("exec " + setUserIDProgram(t)),
 			control: asked("map-exec "+setUserIDProgram(t), "done", "done|EACCES")},
-	})
+		{name: "run a program from a directory up", args: append(w("exec-at {home} ../../../../../../../../../bin/sh"), "-c", "exit 10"),
+			control: control{args: append(w("exec-at {host} ../../../../../../../../../bin/sh"), "-c", "exit 10"), outside: true}},
+		{name: "run a program by its link", args: append(w("exec-magic /bin/sh"), "-c", "exit 10"),
+			control: control{args: append(w("exec-magic /bin/sh"), "-c", "exit 10"), outside: true}},
+		{name: "run a script for a script for the host's shell", args: w("exec-chain {granted}/chain /bin/sh"), control: outside("exec-chain {granted}/chain /bin/sh")},
+		{name: "run a memory file that must not be", args: w("exec-sealed"), control: outside("exec-sealed 0x10")},
+		{name: "ask whether a program of the host can be run", args: w("exec-check /bin/sh"), control: outside("exec-check /bin/sh")},
+		{name: "replace a program by a link to the host's", args: w("exec-replaced {granted}/program {outside}/program"),
+			control: granted("exec-replaced {granted}/program {granted}/sub/../ten", executable...)},
+	}
 }
 
 // setUserIDProgram returns a program of the host that runs as root for everybody.

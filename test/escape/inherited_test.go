@@ -33,9 +33,11 @@ func leaveOpen(t *testing.T, s *stage, c *exec.Cmd) {
 	c.ExtraFiles = []*os.File{file, dir, dir, file} // 3, 4, 5, 6
 }
 
-func TestInherited(t *testing.T) {
+func TestInherited(t *testing.T) { try(t, inheritedRows()) }
+
+func inheritedRows() []attempt {
 	left := func(line string) control { return control{args: w(line), outside: true, prepare: leaveOpen} }
-	try(t, []attempt{
+	return []attempt{
 		{name: "use a directory left open", args: w("fd-openat 5 secret"), prepare: leaveOpen, control: left("fd-openat 5 secret")},
 		{name: "leave a directory left open", args: w("fd-openat 5 ../granted/secret"), prepare: leaveOpen, control: left("fd-openat 5 ../granted/secret")},
 		{name: "read a file left open", args: w("fd-read 6"), prepare: leaveOpen, control: left("fd-read 6")},
@@ -50,7 +52,7 @@ func TestInherited(t *testing.T) {
 		{name: "raise a limit", args: w("rlimit-raise 7"), control: asked("rlimit-raise 7", "done|EPERM", "EPERM|EINVAL")},
 		{name: "raise the mark", args: w("rlimit-raise 12"), control: asked("rlimit-raise 12", "done|EPERM", "EPERM")},
 		{name: "change the mark", args: w("rlimit-set 12"), control: granted("rlimit-set 7")},
-	})
+	}
 }
 
 // TestRoots looks from outside what the descriptors are that every program of a

@@ -2,35 +2,15 @@ package escape
 
 import (
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // The supervisor is the parent of a cell's first process: there is no pid
 // namespace, so that the cell can name it, and everybody else.
-func TestProcesses(t *testing.T) {
+func TestProcesses(t *testing.T) { try(t, processRows()) }
+
+func processRows() []attempt {
 	// A Go program is linked at 0x400000, and its heap begins at 0xc000000000.
-	try(t, []attempt{
-		{name: "kill a process", args: w("kill {victim} 9"), control: granted("kill child 9")},
-		{name: "look for a process", args: w("kill {victim} 0"), control: granted("kill child 0")},
-		{name: "kill the supervisor", args: w("kill parent 9"), control: granted("kill child 9")},
-		{name: "stop the supervisor", args: w("kill parent 19"), control: granted("kill child 19")},
-		{name: "signal pid 1", args: w("kill 1 0"), control: asked("kill 1 0", "done", "EPERM")},
-		{name: "signal everybody", args: w("kill-everyone 23"), silent: true, control: outside("kill {victim} 23")},
-		{name: "tkill a process", args: w("tkill {victim} 9"), control: granted("tkill child 9")},
-		{name: "tkill the supervisor", args: w("tkill parent 9"), control: granted("tkill child 9")},
-		{name: "tgkill a process", args: w("tgkill {victim} 9"), control: granted("tgkill child 9")},
-		{name: "tgkill every thread of the supervisor", args: w("tgkill parent 9"), control: granted("tgkill child 9")},
-		{name: "signal a process by pidfd", args: w("pidfd-signal {victim} 9"), control: granted("pidfd-signal child 9")},
-		{name: "signal the supervisor by pidfd", args: w("pidfd-signal parent 9"), control: granted("pidfd-signal child 9")},
-		{name: "queue a signal to a process", args: w("sigqueue {victim} 9"), control: granted("sigqueue child 9")},
-		{name: "queue a signal to the supervisor", args: w("sigqueue parent 9"), control: granted("sigqueue child 9")},
-		{name: "queue a signal to a thread", args: w("tgsigqueue {victim} 9"), control: granted("tgsigqueue child 9")},
-		{name: "let the kernel signal a process", args: w("setown {victim}"), silent: true, control: granted("setown child")},
-		{name: "let the kernel signal the supervisor", args: w("setown parent"), silent: true, control: granted("setown child")},
-		{name: "let the kernel signal a group", args: w(sys(unix.SYS_FCNTL, "1 8 -1")), control: outside(sys(unix.SYS_FCNTL, "1 8 -1"))},
-		{name: "let the kernel signal a group by another call", args: w(sys(unix.SYS_FCNTL, "1 15 words:0x100000002")),
-			control: outside(sys(unix.SYS_FCNTL, "1 15 words:0x100000002"))},
+	return []attempt{
 		{name: "attach to a process", args: w("ptrace-attach {victim}"), control: outside("ptrace-attach child")},
 		{name: "attach to the supervisor", args: w("ptrace-attach parent"), control: outside("ptrace-attach child")},
 		{name: "seize a process", args: w("ptrace-seize {victim}"), control: outside("ptrace-seize child")},
@@ -59,5 +39,20 @@ func TestProcesses(t *testing.T) {
 		{name: "compare with a process", args: w("kcmp {victim}"), control: outside("kcmp child")},
 		{name: "move a process's pages", args: w("move-pages {victim}"), control: control{args: w("move-pages child"), outside: true, want: "done|ENOSYS"}},
 		{name: "look into a process's robust list", args: w("robust-list {victim}"), control: outside("robust-list child")},
-	})
+		{name: "cool a process's memory", args: w("madvise-of {victim}"), control: control{args: w("madvise-of child"), outside: true, want: "done|ENOSYS", user: "done|ENOSYS|EPERM"}},
+		{name: "cool the supervisor's memory", args: w("madvise-of parent"), control: control{args: w("madvise-of child"), outside: true, want: "done|ENOSYS", user: "done|ENOSYS|EPERM"}},
+		{name: "release a process's memory", args: w("release-of {victim}"), control: control{args: w("release-of child"), outside: true, want: "done|EAGAIN|ENOSYS|ESRCH"}},
+		{name: "enter a process's namespaces", args: w("setns-of {victim} 0x40000000"), control: asked("setns-of child 0x40000000", "done", "EPERM")},
+		{name: "offer a process to the killer of processes", args: w("proc-write {victim} oom_score_adj 1000"), control: outside("proc-write child oom_score_adj 1000")},
+		{name: "rename a process", args: w("proc-write {victim} comm attacked"), control: outside("proc-write self comm attacked")},
+		{name: "rename the supervisor", args: w("proc-write parent comm attacked"), control: outside("proc-write self comm attacked")},
+		{name: "open what a process has open", args: w("proc-descriptor {victim} 0"), control: outside("proc-descriptor child 2")},
+		{name: "open what the supervisor has open", args: w("proc-descriptor parent 0"), control: outside("proc-descriptor child 2")},
+		{name: "share a core with a process", args: w("core-cookie {victim}"), control: control{args: w("core-cookie child"), outside: true, want: "done|EINVAL|ENODEV"}},
+		{name: "wait for a process", args: w("wait-for {victim}"), control: granted("wait-for child")},
+		{name: "reschedule a process by parameters", args: w("sched-parameters {victim}"), control: outside("sched-parameters child")},
+		{name: "hide the own memory", args: w("dumpable"), control: outside("dumpable")},
+		{name: "go before everybody", args: w("realtime"), control: asked("realtime", "done|EPERM", "EPERM|done")},
+		{name: "be nicer to oneself", args: w("nicer"), control: asked("nicer", "done", "EACCES|EPERM|done")},
+	}
 }

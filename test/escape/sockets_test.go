@@ -3,19 +3,17 @@ package escape
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"nipcells/test/rig"
 )
 
-var withInet = w("--pledge STDIO,RPATH,WPATH,EXEC,INET,UDP --net loopback --net udp:loopback --net listen:loopback --unveil {granted}:rwxc")
+// TestSockets reaches for local sockets of the host.
+func TestSockets(t *testing.T) { try(t, socketRows()) }
 
-func TestSockets(t *testing.T) {
-	rows := []attempt{
+func socketRows() []attempt {
+	return []attempt{
 		{name: "connect to a path", args: w("unix-connect {outside}/stream"), control: outside("unix-connect {outside}/stream")},
 		{name: "connect to a path with INET", args: w("unix-connect {outside}/stream"), flags: withInet, control: outside("unix-connect {outside}/stream")},
 		{name: "connect to a path that may be written", args: w("unix-connect {outside}/stream"), flags: w("--unveil {outside}:rw"),
@@ -32,48 +30,18 @@ func TestSockets(t *testing.T) {
 			control: outside("pair-sendto {abstract}-dgram")},
 		{name: "bind an abstract name", args: w("unix-bind @nip-escape-bind"), control: outside("unix-bind @nip-escape-bind")},
 		{name: "bind a path", args: w("unix-bind {outside}/bound"), control: outside("unix-bind {granted}/bound")},
-		{name: "connect to loopback", args: w("tcp-connect {tcpport}"), control: granted("tcp-connect {tcpport}", withInet...)},
-		{name: "connect to loopback over IPv6", args: w("tcp6-connect {tcpport}"),
-			control: control{args: w("tcp6-connect {tcpport}"), flags: withInet, want: "done|EAFNOSUPPORT|EADDRNOTAVAIL|ENETUNREACH"}},
-		{name: "connect to loopback by fast open", args: w("tcp-fastopen {tcpport}"), control: outside("tcp-fastopen {tcpport}")},
-		{name: "connect to loopback by fast open with INET", args: w("tcp-fastopen {tcpport}"), flags: withInet, control: outside("tcp-fastopen {tcpport}")},
-		{name: "connect a socket that was handed by fast open", args: w("tcp-fastopen {tcpport} 0"), prepare: handSocket,
-			control: control{args: w("tcp-fastopen {tcpport} 0"), outside: true, prepare: handSocket}},
-		{name: "connect to loopback by MPTCP", args: w("tcp-connect {tcpport} 262"),
-			control: asked("tcp-connect {tcpport} 262", "done|EPROTONOSUPPORT", "")},
-		{name: "connect to loopback by MPTCP with INET", args: w("tcp-connect {tcpport} 262"), flags: withInet,
-			control: granted("tcp-connect {tcpport} 6")},
-		{name: "listen on loopback", args: w("tcp-listen"), control: granted("tcp-listen", withInet...)},
-		{name: "send to loopback by UDP", args: w("udp-sendto {udpport}"), control: granted("udp-sendto {udpport}", withInet...)},
+		{name: "bind an end of a pair to an abstract name", args: w("pair-bind @nip-escape-pair"), control: outside("pair-bind @nip-escape-pair")},
+		{name: "bind an end of a pair to an abstract name with INET", args: w("pair-bind @nip-escape-pair"), flags: withInet,
+			control: outside("pair-bind @nip-escape-pair")},
+		{name: "bind an end of a pair to a path with INET", args: w("pair-bind {outside}/bound"), flags: withInet, control: outside("pair-bind {granted}/bound")},
+		{name: "send many messages from a pair", args: w("pair-sendmmsg {outside}/dgram"), control: outside("pair-sendmmsg {outside}/dgram")},
+		{name: "connect a socket for packets", args: w("seqpacket-connect {outside}/packets"),
+			control: asked("seqpacket-connect {outside}/stream", "EPROTOTYPE", "")},
+		{name: "be another process on a pair", args: w("forged-credentials 1"), control: asked("forged-credentials 1", "done", "EPERM")},
+		{name: "be the supervisor on a pair", args: w("forged-credentials parent"), control: asked("forged-credentials 1", "done", "EPERM")},
+		{name: "have the kernel cipher", args: w("crypto"), control: asked("crypto", "done|EAFNOSUPPORT|ENOENT", "")},
+		{name: "connect to the host of the machine", args: w("vsock-connect 1"), control: asked("vsock-connect 1", "done|EINPROGRESS|ENODEV|EAFNOSUPPORT|ECONNRESET|ENETUNREACH|EACCES|EHOSTUNREACH|ETIMEDOUT|ECONNREFUSED", "")},
 	}
-	for _, family := range []struct{ name, args, want, user string }{
-		{"netlink", "socket 16 3 0", "", ""},
-		{"packet", "socket 17 3 0x300", "done", "EPERM"},
-		{"vsock", "socket 40 1 0", "done|EAFNOSUPPORT", ""},
-		{"crypto", "socket 38 5 0", "done|EAFNOSUPPORT", ""},
-		{"raw", "socket 2 3 1", "done", "EPERM"},
-		{"ping", "socket 2 2 1", "done|EACCES", ""},
-		{"bluetooth", "socket 31 3 0", "done|EAFNOSUPPORT|EPROTONOSUPPORT", "done|EAFNOSUPPORT|EPROTONOSUPPORT|EPERM"},
-		{"xdp", "socket 44 3 0", "done|EAFNOSUPPORT", "EPERM|EAFNOSUPPORT"},
-		{"sctp", "socket 2 1 132", "done|EPROTONOSUPPORT", ""},
-	} {
-		rows = append(rows,
-			attempt{name: "make a " + family.name + " socket", args: w(family.args), control: asked(family.args, family.want, family.user)},
-			attempt{name: "make a " + family.name + " socket with INET", args: w(family.args), flags: withInet,
-				control: granted("socket 2 1 0", withInet...)})
-	}
-	try(t, rows)
-}
-
-// handSocket starts nip with a TCP socket as standard input that is connected to nothing.
-func handSocket(t *testing.T, _ *stage, c *exec.Cmd) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := os.NewFile(uintptr(fd), "socket")
-	t.Cleanup(func() { socket.Close() })
-	c.Stdin = socket
 }
 
 // TestQueues reaches for shared memory, messages and semaphores that the host
@@ -101,27 +69,37 @@ func TestQueues(t *testing.T) {
 	t.Cleanup(func() { os.Remove(file.Name()) })
 	file.Close()
 
-	for _, row := range []struct{ name, args string }{
-		{"shared memory", fmt.Sprintf("shm-attach %d", shm)},
-		{"new shared memory", "shm-get 0"},
-		{"messages", fmt.Sprintf("message-send %d", messages)},
-		{"semaphores", fmt.Sprintf("semaphore %d", semaphores)},
-		{"a message queue", "queue-send " + posixQueue(t)},
-		{"a shared file", "shm-open " + file.Name()[len("/dev/shm"):]},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			a := attempt{args: w(row.args), control: outside(row.args)}
+	for _, a := range queueRows(shm, messages, semaphores, posixQueue(t), file.Name()[len("/dev/shm"):]) {
+		t.Run(a.name, func(t *testing.T) {
 			memory[0] = 0
 			said := s.attempt(t, a, s.inCell(t, grant, a.args))
 			if memory[0] != 0 {
 				t.Error("the shared memory was written")
 			}
-			t.Logf("%s: %s; control: %s", row.args, said, s.control(t, a))
-			if row.name == "shared memory" && memory[0] != 'x' {
+			t.Logf("%s: %s; control: %s", a.args, said, s.control(t, a))
+			if a.name == "shared memory" && memory[0] != 'x' {
 				t.Error("the control did not write the shared memory")
 			}
 		})
 	}
+}
+
+// queueRows are the attempts at what has these names. The last control removes the shared memory.
+func queueRows(shm, messages, semaphores int, queue, file string) (rows []attempt) {
+	for _, row := range []struct{ name, args string }{
+		{"shared memory", fmt.Sprintf("shm-attach %d", shm)},
+		{"new shared memory", "shm-get 0"},
+		{"messages", fmt.Sprintf("message-send %d", messages)},
+		{"messages of others", fmt.Sprintf("message-receive %d", messages)},
+		{"semaphores", fmt.Sprintf("semaphore %d", semaphores)},
+		{"a message queue", "queue-send " + queue},
+		{"news of a message queue", "queue-notify " + queue},
+		{"a shared file", "shm-open " + file},
+		{"shared memory to remove", fmt.Sprintf("shm-remove %d", shm)},
+	} {
+		rows = append(rows, attempt{name: row.name, args: w(row.args), control: outside(row.args)})
+	}
+	return rows
 }
 
 // sysv makes a System V queue or semaphore by the call get, to be removed by ctl.
@@ -160,39 +138,4 @@ func posixQueue(t *testing.T) string {
 		unix.Syscall(unix.SYS_MQ_UNLINK, uintptr(unsafe.Pointer(p)), 0, 0)
 	})
 	return "/" + name
-}
-
-// TestReceivedDirectory has a process outside send the cell a descriptor of a
-// directory: having it must not be enough to open what is below.
-func TestReceivedDirectory(t *testing.T) {
-	s := newStage(t)
-	send := func(t *testing.T, c *exec.Cmd, dir string) {
-		t.Helper()
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
-		t.Cleanup(func() { ours.Close(); theirs.Close() })
-		d, err := os.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer d.Close()
-		if err := unix.Sendmsg(fds[0], []byte{0}, unix.UnixRights(int(d.Fd())), nil, 0); err != nil {
-			t.Fatal(err)
-		}
-		c.Stdin = theirs
-	}
-	line := w("receive-openat secret")
-	c := s.inCell(t, grant, line)
-	send(t, c, s.words["outside"])
-	said := s.attempt(t, attempt{args: line}, c)
-	t.Logf("a received directory outside: %s", said)
-
-	c = s.inCell(t, grant, line)
-	send(t, c, s.words["granted"])
-	if res := rig.Run(t, c); res.Code != attackDone {
-		t.Errorf("a received directory that is granted: %d %s%s", res.Code, res.Stdout, res.Stderr)
-	}
 }

@@ -20,7 +20,8 @@ struct attempt {
 };
 
 /* Each family ends with a NULL name. */
-extern const struct attempt files[], metadata[], execution[], processes[], kernel[], sockets[], credentials[], resources[];
+extern const struct attempt files[], names[], metadata[], execution[], processes[], signals[], kernel[], sockets[], network[], descriptors[],
+	credentials[], resources[];
 
 int done(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int broken(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -28,6 +29,12 @@ int broken(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int refused(const char *what);
 /* DONE where rc is not negative, REFUSED otherwise. */
 int outcome(const char *what, long rc);
+
+/* Ends an attempt that cannot be made; in a battery the next one follows. */
+_Noreturn void give_up(int status);
+
+/* Who started the first process: in a cell the supervisor. */
+extern pid_t supervisor;
 
 /*
  * The process that an argument names: a number, "self", "parent" (in a cell:
@@ -39,6 +46,8 @@ void end_child(void);
 
 /* The number in an argument, in any base that C writes. */
 long number(const char *word);
+/* The descriptor that an argument names: a number, or "received": the next one that comes through standard input. */
+int descriptor(const char *word);
 /* The argument i, or an exit with BROKEN. $NAME/… is a path below a directory of the environment. */
 const char *argument(int argc, char **argv, int i);
 /* Copies the file from to the new file to with mode 0755; -1 and errno if that fails. */

@@ -176,6 +176,104 @@ static int map_exec(int argc, char **argv)
 	return done("mmap PROT_EXEC");
 }
 
+/* exec-at DIRECTORY RELATIVE [ARGUMENT...]: up and out from a directory. */
+static int exec_at(int argc, char **argv)
+{
+	int dir = open(argument(argc, argv, 1), O_PATH | O_DIRECTORY);
+
+	if (dir < 0)
+		return refused("open O_PATH");
+	syscall(SYS_execveat, dir, argument(argc, argv, 2), argv + 2, environ, 0);
+	return refused("execveat");
+}
+
+/* exec-magic PATH [ARGUMENT...]: by the link in /proc of a descriptor. */
+static int exec_magic(int argc, char **argv)
+{
+	char link[64];
+	int fd = open(argument(argc, argv, 1), O_PATH);
+
+	if (fd < 0)
+		return refused("open O_PATH");
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	execv(link, argv + 1);
+	return refused("execve");
+}
+
+/* exec-chain PATH INTERPRETER: a script for a script, whose interpreter is of the host. */
+static int exec_chain(int argc, char **argv)
+{
+	const char *path = argument(argc, argv, 1);
+	char second[4096], *arguments[] = { (char *)path, NULL };
+	FILE *f;
+
+	snprintf(second, sizeof(second), "%s-second", path);
+	for (int i = 0; i < 2; i++) {
+		unlink(i ? path : second);
+		f = fopen(i ? path : second, "w");
+		if (!f)
+			return refused("fopen");
+		fprintf(f, "#!%s\nexit 10\n", i ? second : argument(argc, argv, 2));
+		if (fchmod(fileno(f), 0755) < 0 || fclose(f) != 0)
+			return refused("chmod");
+	}
+	execv(path, arguments);
+	return refused("execve");
+}
+
+/* exec-sealed: a memory file that must not be executable gets the right to be. */
+static int exec_sealed(int argc, char **argv)
+{
+	char *arguments[] = { "ten", NULL };
+	int fd = memfd_create("program", argc > 1 ? (unsigned)number(argv[1]) : 8 /* MFD_NOEXEC_SEAL */);
+
+	if (fd < 0)
+		return refused("memfd_create");
+	if (fchmod(fd, 0755) < 0)
+		return refused("fchmod");
+	if (dprintf(fd, "#!/bin/sh\nexit 10\n") < 0)
+		return refused("write");
+	syscall(SYS_execveat, fd, "", arguments, environ, AT_EMPTY_PATH);
+	return refused("execveat");
+}
+
+/* exec-check PATH: asks whether it could be executed, which tells of it. */
+static int exec_check(int argc, char **argv)
+{
+	const char *path = argument(argc, argv, 1);
+
+	if (syscall(SYS_execveat, AT_FDCWD, path, argv + 1, environ, 0x10000 /* AT_EXECVE_CHECK */) == 0)
+		return done("execveat AT_EXECVE_CHECK");
+	return errno == EINVAL ? outcome("access X_OK", access(path, X_OK)) : refused("execveat");
+}
+
+/* exec-replaced PATH TARGET: puts a symlink in the place of a program that may be executed. */
+static int exec_replaced(int argc, char **argv)
+{
+	static char path[4096];
+	char *arguments[] = { path, "executed", NULL };
+	int status;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%s", argument(argc, argv, 1));
+	/* The file that was just granted is another one when it is executed. */
+	if (unlink(path) < 0)
+		return refused("unlink");
+	if (symlink(argument(argc, argv, 2), path) < 0)
+		return refused("symlink");
+	pid = vfork();
+	if (pid < 0)
+		return refused("vfork");
+	if (pid == 0) {
+		execv(path, arguments);
+		_exit(REFUSED);
+	}
+	if (waitpid(pid, &status, 0) < 0)
+		return broken("waitpid");
+	errno = EACCES;
+	return WIFEXITED(status) && WEXITSTATUS(status) == DONE ? done("the child was it") : refused("execve");
+}
+
 const struct attempt execution[] = {
 	{ "executed", executed },
 	{ "exec", exec_path },
@@ -187,5 +285,11 @@ const struct attempt execution[] = {
 	{ "exec-script", exec_script },
 	{ "exec-interp", exec_interp },
 	{ "map-exec", map_exec },
+	{ "exec-at", exec_at },
+	{ "exec-magic", exec_magic },
+	{ "exec-chain", exec_chain },
+	{ "exec-sealed", exec_sealed },
+	{ "exec-check", exec_check },
+	{ "exec-replaced", exec_replaced },
 	{ NULL, NULL },
 };

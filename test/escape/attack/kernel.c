@@ -23,7 +23,7 @@ static long raw(char *word)
 		return number(word);
 	words = calloc(512, sizeof(*words));
 	if (!words)
-		exit(broken("out of memory"));
+		give_up(broken("out of memory"));
 	if (*word == 'w') {
 		size_t i = 0;
 

@@ -1,9 +1,11 @@
 /* Changing what is known about a file without its bytes: Landlock judges none of these. */
 #include "attack.h"
 
+#include <linux/fs.h>
 #include <sys/file.h>
 #include <sys/fanotify.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -139,6 +141,108 @@ static int fanotify_path(int argc, char **argv)
 	return outcome("fanotify_mark", fanotify_mark(fd, FAN_MARK_ADD, FAN_MODIFY, AT_FDCWD, argument(argc, argv, 1)));
 }
 
+/* magic-chmod PATH: by the link in /proc of a descriptor that was opened for reading. */
+static int magic_chmod(int argc, char **argv)
+{
+	char link[64];
+	int fd = open(argument(argc, argv, 1), O_RDONLY);
+
+	if (fd < 0)
+		return refused("open");
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	return outcome("chmod", chmod(link, 0666));
+}
+
+/* hardlink-chmod PATH: gives it a name where modes may be changed. */
+static int hardlink_chmod(int argc, char **argv)
+{
+	const char *name = in_home("a-hardlink");
+
+	unlink(name);
+	if (link(argument(argc, argv, 1), name) < 0)
+		return refused("link");
+	return outcome("chmod", chmod(name, 0666));
+}
+
+/* rename-chmod DIRECTORY NAME: moves the directory to where modes may be changed. */
+static int rename_chmod(int argc, char **argv)
+{
+	char path[4096];
+
+	if (rename(argument(argc, argv, 1), in_home("moved")) < 0)
+		return refused("rename");
+	snprintf(path, sizeof(path), "%s/%s", in_home("moved"), argument(argc, argv, 2));
+	return outcome("chmod", chmod(path, 0666));
+}
+
+/* rw-hint PATH: how long what is written will live, which the kernel keeps with the inode. */
+static int rw_hint(int argc, char **argv)
+{
+	unsigned long hint = 5; /* RWH_WRITE_LIFE_EXTREME */
+	int fd = open(argument(argc, argv, 1), O_RDONLY);
+
+	if (fd < 0)
+		return refused("open");
+	return outcome("fcntl F_SET_RW_HINT", fcntl(fd, F_SET_RW_HINT, &hint));
+}
+
+/* chattr PATH: flags of the file system, of which its owner may set this one. */
+static int chattr(int argc, char **argv)
+{
+	int flags = 0, fd = open(argument(argc, argv, 1), O_RDONLY);
+
+	if (fd < 0)
+		return refused("open");
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
+		return refused("FS_IOC_GETFLAGS");
+	flags |= FS_NODUMP_FL;
+	return outcome("FS_IOC_SETFLAGS", ioctl(fd, FS_IOC_SETFLAGS, &flags));
+}
+
+static int project(int argc, char **argv)
+{
+	struct fsxattr x = { 0 };
+	int fd = open(argument(argc, argv, 1), O_RDONLY);
+
+	if (fd < 0)
+		return refused("open");
+	syscall(SYS_ioctl, fd, FS_IOC_FSGETXATTR, &x);
+	x.fsx_xflags |= FS_XFLAG_NODUMP;
+	return outcome("FS_IOC_FSSETXATTR", ioctl(fd, FS_IOC_FSSETXATTR, &x));
+}
+
+/* acl PATH: an access list that says what the mode says. */
+static int acl(int argc, char **argv)
+{
+	static const struct {
+		unsigned version;
+		struct { unsigned short tag, perm; unsigned id; } entry[3];
+	} list = { 2, { { 1, 6, -1 }, { 4, 6, -1 }, { 32, 6, -1 } } };
+
+	return outcome("setxattr acl", setxattr(argument(argc, argv, 1), "system.posix_acl_access", &list, sizeof(list), 0));
+}
+
+/* file-capabilities PATH: what a program would have that is executed from there. */
+static int file_capabilities(int argc, char **argv)
+{
+	static const unsigned all[5] = { 0x02000001, ~0U, 0, ~0U, 0 };
+
+	return outcome("setxattr capability", setxattr(argument(argc, argv, 1), "security.capability", all, sizeof(all), 0));
+}
+
+/* lock-region PATH: a lock on its bytes. */
+static int lock_region(int argc, char **argv)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd = open(argument(argc, argv, 1), O_RDWR);
+
+	if (fd < 0)
+		fd = open(argv[1], O_RDONLY);
+	if (fd < 0)
+		return refused("open");
+	return outcome("fcntl F_OFD_SETLK", fcntl(fd, F_OFD_SETLK, &lock));
+}
+
 const struct attempt metadata[] = {
 	{ "chmod", chmod_path },
 	{ "fchmodat2", fchmodat2_path },
@@ -156,5 +260,14 @@ const struct attempt metadata[] = {
 	{ "dnotify", dnotify },
 	{ "inotify", inotify_path },
 	{ "fanotify", fanotify_path },
+	{ "magic-chmod", magic_chmod },
+	{ "hardlink-chmod", hardlink_chmod },
+	{ "rename-chmod", rename_chmod },
+	{ "rw-hint", rw_hint },
+	{ "chattr", chattr },
+	{ "project", project },
+	{ "acl", acl },
+	{ "file-capabilities", file_capabilities },
+	{ "lock-region", lock_region },
 	{ NULL, NULL },
 };

@@ -1,115 +1,15 @@
-/* Signalling, tracing and changing processes outside: the PID argument is a number, "self", "parent" or "child". */
+/* Tracing, reading and changing processes outside: the PID argument is a number, "self", "parent" or "child". */
 #include "attack.h"
 
 #include <linux/kcmp.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-
-static int kill_pid(int argc, char **argv)
-{
-	pid_t pid = process(argument(argc, argv, 1));
-	int sig = (int)number(argument(argc, argv, 2)), result;
-
-	result = outcome("kill", kill(pid, sig));
-	end_child();
-	return result;
-}
-
-/* kill-everyone SIGNAL: also the own group, and everything there is. The cell itself ignores it. */
-static int kill_everyone(int argc, char **argv)
-{
-	int sig = (int)number(argument(argc, argv, 1));
-
-	signal(sig, SIG_IGN);
-	errno = 0;
-	int group = kill(0, sig), all = kill(-1, sig), parents = kill(-getpgid(getppid()), sig);
-
-	return done("sent to group %d, to all %d, to the parent's group %d", group, all, parents);
-}
-
-static int tkill_pid(int argc, char **argv)
-{
-	pid_t pid = process(argument(argc, argv, 1));
-	int result = outcome("tkill", syscall(SYS_tkill, pid, (int)number(argument(argc, argv, 2))));
-
-	end_child();
-	return result;
-}
-
-/* tgkill PID SIGNAL: every thread of PID, found by trying the ids that follow. */
-static int tgkill_threads(int argc, char **argv)
-{
-	pid_t pid = process(argument(argc, argv, 1));
-	int sig = (int)number(argument(argc, argv, 2)), sent = 0;
-
-	for (pid_t tid = pid; tid < pid + 256; tid++)
-		if (syscall(SYS_tgkill, pid, tid, sig) == 0)
-			sent++;
-	end_child();
-	errno = EPERM;
-	return sent ? done("tgkill reached %d threads", sent) : refused("tgkill to every thread");
-}
-
-static int pidfd_signal(int argc, char **argv)
-{
-	pid_t pid = process(argument(argc, argv, 1));
-	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	int result = fd < 0 ? refused("pidfd_open")
-			    : outcome("pidfd_send_signal",
-				      syscall(SYS_pidfd_send_signal, fd, (int)number(argument(argc, argv, 2)), NULL, 0));
-
-	end_child();
-	return result;
-}
-
-static int sigqueue_pid(int argc, char **argv)
-{
-	pid_t pid = process(argument(argc, argv, 1));
-	int result = outcome("rt_sigqueueinfo", sigqueue(pid, (int)number(argument(argc, argv, 2)), (union sigval){ 0 }));
-
-	end_child();
-	return result;
-}
-
-static int tgsigqueue(int argc, char **argv)
-{
-	pid_t pid = process(argument(argc, argv, 1));
-	siginfo_t info = { .si_code = SI_QUEUE };
-	int result;
-
-	info.si_signo = (int)number(argument(argc, argv, 2));
-	info.si_pid = getpid();
-	info.si_uid = getuid();
-	result = outcome("rt_tgsigqueueinfo", syscall(SYS_rt_tgsigqueueinfo, pid, pid, info.si_signo, &info));
-	end_child();
-	return result;
-}
-
-/* setown PID: lets the kernel send SIGIO for us, by a pipe whose owner PID becomes. */
-static int setown(int argc, char **argv)
-{
-	pid_t pid = process(argument(argc, argv, 1));
-	int fds[2], status = 0;
-
-	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) < 0 && pipe(fds) < 0)
-		return refused("socketpair and pipe");
-	if (fcntl(fds[0], F_SETOWN, pid) < 0)
-		return refused("F_SETOWN");
-	if (fcntl(fds[0], F_SETFL, O_ASYNC | O_NONBLOCK) < 0)
-		return refused("O_ASYNC");
-	if (write(fds[1], "x", 1) != 1)
-		return refused("write");
-	if (!strcmp(argv[1], "child")) /* the control waits for the signal's effect */
-		return waitpid(pid, &status, 0) == pid && WTERMSIG(status) == SIGIO ? done("child ended by SIGIO")
-										    : broken("status %d", status);
-	return done("SIGIO requested");
-}
 
 static int ptrace_attach(int argc, char **argv)
 {
@@ -297,15 +197,133 @@ static int robust_list(int argc, char **argv)
 	return result;
 }
 
+/* madvise-of PID: takes the pages of a process out of memory. */
+static int madvise_of(int argc, char **argv)
+{
+	pid_t pid = process(argument(argc, argv, 1));
+	struct iovec range = { (void *)((unsigned long)&own_byte & ~4095UL), 4096 };
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int result = fd < 0 ? refused("pidfd_open") : outcome("process_madvise", syscall(SYS_process_madvise, fd, &range, 1, 20 /* MADV_COLD */, 0));
+
+	end_child();
+	return result;
+}
+
+/* release-of PID: takes the memory of a process that is being killed. */
+static int release_of(int argc, char **argv)
+{
+	pid_t pid = process(argument(argc, argv, 1));
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	if (!strcmp(argv[1], "child"))
+		kill(pid, SIGKILL);
+	int result = fd < 0 ? refused("pidfd_open") : outcome("process_mrelease", syscall(448, fd, 0));
+
+	end_child();
+	return result;
+}
+
+/* setns-of PID FLAGS: into the namespaces of a process. */
+static int setns_of(int argc, char **argv)
+{
+	pid_t pid = process(argument(argc, argv, 1));
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int result = fd < 0 ? refused("pidfd_open") : outcome("setns", syscall(SYS_setns, fd, (int)number(argument(argc, argv, 2))));
+
+	end_child();
+	return result;
+}
+
+/* proc-write PID FILE TEXT: what /proc lets be changed of a process. */
+static int proc_write(int argc, char **argv)
+{
+	pid_t pid = process(argument(argc, argv, 1));
+	const char *text = argument(argc, argv, 3);
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, argument(argc, argv, 2));
+	fd = open(path, O_WRONLY);
+	int result = fd < 0 ? refused("open") : outcome("write", write(fd, text, strlen(text)));
+
+	end_child();
+	return result;
+}
+
+/* proc-descriptor PID FD: opens again what a process has open. */
+static int proc_descriptor(int argc, char **argv)
+{
+	pid_t pid = process(argument(argc, argv, 1));
+	char path[128];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%s", pid, argument(argc, argv, 2));
+	int result = outcome("open", open(path, O_RDONLY | O_NONBLOCK));
+
+	end_child();
+	return result;
+}
+
+/* core-cookie PID: gives a process the cookie of our core. */
+static int core_cookie(int argc, char **argv)
+{
+	pid_t pid = process(argument(argc, argv, 1));
+	int result = outcome("PR_SCHED_CORE", prctl(62, 2 /* share to */, pid, 0, 0));
+
+	end_child();
+	return result;
+}
+
+/* wait-for PID: takes the end of somebody else's child. */
+static int wait_for(int argc, char **argv)
+{
+	pid_t pid = process(argument(argc, argv, 1));
+	siginfo_t info;
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int result = fd < 0 ? refused("pidfd_open") : outcome("waitid", waitid(3 /* P_PIDFD */, (id_t)fd, &info, WEXITED | WNOHANG));
+
+	end_child();
+	return result;
+}
+
+static int sched_parameters(int argc, char **argv)
+{
+	struct sched_param p = { 0 };
+	pid_t pid = process(argument(argc, argv, 1));
+	int result = outcome("sched_setparam", syscall(SYS_sched_setparam, pid, &p));
+
+	end_child();
+	return result;
+}
+
+/* dumpable: whether a process can hide its memory from who looks after it. */
+static int dumpable(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	errno = EPERM;
+	return prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 ? done("not dumpable") : refused("PR_SET_DUMPABLE");
+}
+
+/* realtime: before everybody else on the machine. */
+static int realtime(int argc, char **argv)
+{
+	struct sched_param p = { .sched_priority = 1 };
+
+	(void)argc;
+	(void)argv;
+	return outcome("sched_setscheduler SCHED_FIFO", sched_setscheduler(0, SCHED_FIFO, &p));
+}
+
+/* nicer: a lower nice value than we were given. */
+static int nicer(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	return outcome("setpriority", setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) - 5));
+}
+
 const struct attempt processes[] = {
-	{ "kill", kill_pid },
-	{ "kill-everyone", kill_everyone },
-	{ "tkill", tkill_pid },
-	{ "tgkill", tgkill_threads },
-	{ "pidfd-signal", pidfd_signal },
-	{ "sigqueue", sigqueue_pid },
-	{ "tgsigqueue", tgsigqueue },
-	{ "setown", setown },
 	{ "ptrace-attach", ptrace_attach },
 	{ "ptrace-seize", ptrace_seize },
 	{ "vm-read", vm_read },
@@ -323,5 +341,16 @@ const struct attempt processes[] = {
 	{ "kcmp", kcmp_pid },
 	{ "move-pages", move_pages_pid },
 	{ "robust-list", robust_list },
+	{ "madvise-of", madvise_of },
+	{ "release-of", release_of },
+	{ "setns-of", setns_of },
+	{ "proc-write", proc_write },
+	{ "proc-descriptor", proc_descriptor },
+	{ "core-cookie", core_cookie },
+	{ "wait-for", wait_for },
+	{ "sched-parameters", sched_parameters },
+	{ "dumpable", dumpable },
+	{ "realtime", realtime },
+	{ "nicer", nicer },
 	{ NULL, NULL },
 };

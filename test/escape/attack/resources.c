@@ -9,7 +9,7 @@
 #include <time.h>
 
 /* descriptors FIRST KEPT LAST: done if any descriptor from FIRST on is open, but for KEPT to LAST. */
-static int descriptors(int argc, char **argv)
+static int open_descriptors(int argc, char **argv)
 {
 	int kept = (int)number(argument(argc, argv, 2)), last = (int)number(argument(argc, argv, 3));
 
@@ -17,25 +17,6 @@ static int descriptors(int argc, char **argv)
 		if ((fd < kept || fd > last) && fcntl(fd, F_GETFD) >= 0)
 			return done("descriptor %d is open", fd);
 	return refused("every descriptor");
-}
-
-/* fd-openat FD NAME: through a directory that somebody left open. */
-static int fd_openat(int argc, char **argv)
-{
-	char byte;
-	int fd = openat((int)number(argument(argc, argv, 1)), argument(argc, argv, 2), O_RDONLY);
-
-	if (fd < 0)
-		return refused("openat");
-	return outcome("read", read(fd, &byte, 1));
-}
-
-/* fd-read FD: a descriptor that was passed on purpose. */
-static int fd_read(int argc, char **argv)
-{
-	char byte;
-
-	return outcome("read", read((int)number(argument(argc, argv, 1)), &byte, 1));
 }
 
 /* rlimit-raise RESOURCE: above the hard limit. */
@@ -122,7 +103,7 @@ static int open_beats(const char *path)
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0644);
 
 	if (fd < 0)
-		exit(refused("open the file of beats"));
+		give_up(refused("open the file of beats"));
 	return fd;
 }
 
@@ -196,12 +177,12 @@ static int hold(int argc, char **argv)
 	return broken("pause");
 }
 
-static volatile sig_atomic_t signals;
+static volatile sig_atomic_t counted;
 
 static void count(int sig)
 {
 	(void)sig;
-	signals++;
+	counted++;
 }
 
 /*
@@ -217,16 +198,14 @@ static int victim(int argc, char **argv)
 	printf("READY %d\n", (int)getpid());
 	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin)) {
-		printf("%d\n", (int)signals);
+		printf("%d\n", (int)counted);
 		fflush(stdout);
 	}
 	return 0;
 }
 
 const struct attempt resources[] = {
-	{ "descriptors", descriptors },
-	{ "fd-openat", fd_openat },
-	{ "fd-read", fd_read },
+	{ "descriptors", open_descriptors },
 	{ "rlimit-raise", rlimit_raise },
 	{ "rlimit-set", rlimit_set },
 	{ "subreaper", subreaper },

@@ -1,10 +1,8 @@
-/* Reaching another process by a socket, a queue or shared memory. */
+/* Reaching another process by a local socket, a queue or shared memory. */
 #include "attack.h"
 
-#include <arpa/inet.h>
 #include <mqueue.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <signal.h>
 #include <stddef.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
@@ -14,10 +12,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#ifndef IPPROTO_MPTCP
-#define IPPROTO_MPTCP 262
-#endif
-
 /* A path, or an abstract name if it begins with "@". */
 static socklen_t unix_address(struct sockaddr_un *a, const char *name)
 {
@@ -26,7 +20,7 @@ static socklen_t unix_address(struct sockaddr_un *a, const char *name)
 	memset(a, 0, sizeof(*a));
 	a->sun_family = AF_UNIX;
 	if (length >= sizeof(a->sun_path))
-		exit(broken("socket name too long"));
+		give_up(broken("socket name too long"));
 	memcpy(a->sun_path, name, length);
 	if (name[0] != '@')
 		return sizeof(*a);
@@ -115,77 +109,6 @@ static int unix_bind(int argc, char **argv)
 	return outcome("bind", bind(fd, (struct sockaddr *)&a, length));
 }
 
-static struct sockaddr_in loopback(const char *port)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)number(port)) };
-
-	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	return a;
-}
-
-/* tcp-connect PORT [PROTOCOL] */
-static int tcp_connect(int argc, char **argv)
-{
-	struct sockaddr_in a = loopback(argument(argc, argv, 1));
-	int fd = socket(AF_INET, SOCK_STREAM, argc > 2 ? (int)number(argv[2]) : 0);
-
-	if (fd < 0)
-		return refused("socket");
-	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return refused("connect");
-	return outcome("write", write(fd, "attacked", 8));
-}
-
-static int tcp6_connect(int argc, char **argv)
-{
-	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)number(argument(argc, argv, 1))) };
-	int fd = socket(AF_INET6, SOCK_STREAM, 0);
-
-	/* The mapped form reaches an IPv4 listener. */
-	if (inet_pton(AF_INET6, "::ffff:127.0.0.1", &a.sin6_addr) != 1)
-		return broken("inet_pton");
-	if (fd < 0)
-		return refused("socket");
-	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return refused("connect");
-	return outcome("write", write(fd, "attacked", 8));
-}
-
-/* tcp-fastopen PORT [FD]: connects by sendto, which no connect rule sees; FD is a socket that was passed. */
-static int tcp_fastopen(int argc, char **argv)
-{
-	struct sockaddr_in a = loopback(argument(argc, argv, 1));
-	int fd = argc > 2 ? (int)number(argv[2]) : socket(AF_INET, SOCK_STREAM, 0);
-
-	if (fd < 0)
-		return refused("socket");
-	return outcome("sendto MSG_FASTOPEN", sendto(fd, "attacked", 8, MSG_FASTOPEN, (struct sockaddr *)&a, sizeof(a)));
-}
-
-static int tcp_listen(int argc, char **argv)
-{
-	struct sockaddr_in a = loopback("0");
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	(void)argc;
-	(void)argv;
-	if (fd < 0)
-		return refused("socket");
-	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return refused("bind");
-	return outcome("listen", listen(fd, 1));
-}
-
-static int udp_sendto(int argc, char **argv)
-{
-	struct sockaddr_in a = loopback(argument(argc, argv, 1));
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-	if (fd < 0)
-		return refused("socket");
-	return outcome("sendto", sendto(fd, "attacked", 8, 0, (struct sockaddr *)&a, sizeof(a)));
-}
-
 /* shm-attach ID: shared memory of the host that everybody may attach. */
 static int shm_attach(int argc, char **argv)
 {
@@ -233,29 +156,124 @@ static int shm_open_name(int argc, char **argv)
 	return outcome("shm_open", shm_open(argument(argc, argv, 1), O_RDWR, 0));
 }
 
-/*
- * receive-openat NAME: standard input is a socket whose peer outside sends us
- * a descriptor of a directory; opens NAME in it.
- */
-static int receive_openat(int argc, char **argv)
+/* message-receive ID: takes a message that is for others. */
+static int message_receive(int argc, char **argv)
 {
-	char byte, control[CMSG_SPACE(sizeof(int))];
-	struct iovec data = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
-	struct cmsghdr *header;
-	int dir;
+	struct {
+		long type;
+		char text[64];
+	} message;
 
-	if (recvmsg(0, &message, 0) < 0)
-		return refused("recvmsg");
-	header = CMSG_FIRSTHDR(&message);
-	if (!header || header->cmsg_type != SCM_RIGHTS)
-		return broken("no descriptor came");
-	memcpy(&dir, CMSG_DATA(header), sizeof(dir));
-	int fd = openat(dir, argument(argc, argv, 1), O_RDONLY);
+	return outcome("msgrcv", msgrcv((int)number(argument(argc, argv, 1)), &message, sizeof(message.text), 0, IPC_NOWAIT));
+}
+
+/* shm-remove ID */
+static int shm_remove(int argc, char **argv)
+{
+	return outcome("shmctl IPC_RMID", shmctl((int)number(argument(argc, argv, 1)), IPC_RMID, NULL));
+}
+
+/* queue-notify NAME: to be signalled in the place of whoever waits for messages. */
+static int queue_notify(int argc, char **argv)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_NONE };
+	mqd_t q = mq_open(argument(argc, argv, 1), O_RDONLY | O_NONBLOCK);
+
+	if (q == (mqd_t)-1)
+		return refused("mq_open");
+	return outcome("mq_notify", mq_notify(q, &event));
+}
+
+/* pair-bind NAME: one end of a pair takes a name that others would look for. */
+static int pair_bind(int argc, char **argv)
+{
+	struct sockaddr_un a;
+	socklen_t length = unix_address(&a, argument(argc, argv, 1));
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) < 0)
+		return refused("socketpair");
+	return outcome("bind", bind(fds[0], (struct sockaddr *)&a, length));
+}
+
+/* pair-sendmmsg NAME: many messages at once, each with an address. */
+static int pair_sendmmsg(int argc, char **argv)
+{
+	struct sockaddr_un a;
+	socklen_t length = unix_address(&a, argument(argc, argv, 1));
+	struct iovec data = { "attacked", 8 };
+	struct mmsghdr message = { .msg_hdr = { .msg_name = &a, .msg_namelen = length, .msg_iov = &data, .msg_iovlen = 1 } };
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_DGRAM, 0, fds) < 0 && socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) < 0)
+		return refused("socketpair");
+	if (sendmmsg(fds[0], &message, 1, 0) != 1)
+		return refused("sendmmsg");
+	return recv(fds[1], &message, 8, MSG_DONTWAIT) == 8 ? refused("went to the other end:") : done("sendmmsg");
+}
+
+/* seqpacket-connect NAME */
+static int seqpacket_connect(int argc, char **argv)
+{
+	struct sockaddr_un a;
+	socklen_t length = unix_address(&a, argument(argc, argv, 1));
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 
 	if (fd < 0)
-		return refused("openat in the received directory");
-	return outcome("read", read(fd, &byte, 1));
+		return refused("socket");
+	return outcome("connect", connect(fd, (struct sockaddr *)&a, length));
+}
+
+/* forged-credentials PID: says on a pair that it is somebody else. */
+static int forged_credentials(int argc, char **argv)
+{
+	struct ucred claim = { .pid = process(argument(argc, argv, 1)), .uid = getuid(), .gid = getgid() };
+	char control[CMSG_SPACE(sizeof(claim))] = { 0 };
+	struct iovec data = { "x", 1 };
+	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) < 0)
+		return refused("socketpair");
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_CREDENTIALS;
+	header->cmsg_len = CMSG_LEN(sizeof(claim));
+	memcpy(CMSG_DATA(header), &claim, sizeof(claim));
+	return outcome("sendmsg SCM_CREDENTIALS", sendmsg(fds[0], &message, 0));
+}
+
+/* crypto: the kernel's ciphers, by a socket that is bound to one. */
+static int crypto(int argc, char **argv)
+{
+	static const struct {
+		unsigned short family;
+		char type[14];
+		unsigned feature, mask;
+		char name[64];
+	} hash = { 38, "hash", 0, 0, "sha256" };
+	int fd = socket(38 /* AF_ALG */, SOCK_SEQPACKET, 0);
+
+	(void)argc;
+	(void)argv;
+	if (fd < 0)
+		return refused("socket");
+	return outcome("bind", bind(fd, (const struct sockaddr *)&hash, sizeof(hash)));
+}
+
+/* vsock-connect PORT: the host of a virtual machine. */
+static int vsock_connect(int argc, char **argv)
+{
+	struct {
+		unsigned short family, reserved;
+		unsigned port, cid;
+		char zero[4];
+	} host = { 40, 0, (unsigned)number(argument(argc, argv, 1)), 2, "" };
+	int fd = socket(40 /* AF_VSOCK */, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return refused("socket");
+	return outcome("connect", connect(fd, (struct sockaddr *)&host, sizeof(host)));
 }
 
 const struct attempt sockets[] = {
@@ -266,17 +284,20 @@ const struct attempt sockets[] = {
 	{ "pair-sendmsg", pair_sendmsg },
 	{ "pair-connect", pair_connect },
 	{ "unix-bind", unix_bind },
-	{ "tcp-connect", tcp_connect },
-	{ "tcp6-connect", tcp6_connect },
-	{ "tcp-fastopen", tcp_fastopen },
-	{ "tcp-listen", tcp_listen },
-	{ "udp-sendto", udp_sendto },
 	{ "shm-attach", shm_attach },
 	{ "shm-get", shm_get },
 	{ "message-send", message_send },
 	{ "semaphore", semaphore },
 	{ "queue-send", queue_send },
 	{ "shm-open", shm_open_name },
-	{ "receive-openat", receive_openat },
+	{ "message-receive", message_receive },
+	{ "shm-remove", shm_remove },
+	{ "queue-notify", queue_notify },
+	{ "pair-bind", pair_bind },
+	{ "pair-sendmmsg", pair_sendmmsg },
+	{ "seqpacket-connect", seqpacket_connect },
+	{ "forged-credentials", forged_credentials },
+	{ "crypto", crypto },
+	{ "vsock-connect", vsock_connect },
 	{ NULL, NULL },
 };
