@@ -23,7 +23,6 @@ var ErrNames = errors.New("rules of the network name hosts, and nothing here loo
 type network struct {
 	rules []capability.Net // no names but capability.NameServers
 	hosts []host
-	known map[string][]byte // files of the cell that are not the host's, by name
 }
 
 // host is a name of a rule and its addresses.
