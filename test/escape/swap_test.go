@@ -53,7 +53,7 @@ func TestSwaps(t *testing.T) {
 			installC(t, r, name, swapSource, c.kind)
 			layOut(t, r.Base, work)
 			before := hiddenNow(t, above...) + look([]string{r.Base + "/hidden.x", r.Base + "/hidden.s"})
-			res := rig.RunFor(t, r.Command(append([]string{"run", "--deny", "--pledge", pledged + ",INET", "--unveil", work + ":" + c.rights + "c", name, "--",
+			res := rig.RunFor(t, r.Command(append([]string{"run", "--deny", "--pledge", pledged + ",INET", "--net", "127.0.0.1:" + port, "--unveil", work + ":" + c.rights + "c", name, "--",
 				long, r.Base, work, port}, ids...)...), 5*time.Minute)
 			if res.Code != 0 {
 				t.Errorf("exit status %d\n%s%s", res.Code, res.Stdout, res.Stderr)
