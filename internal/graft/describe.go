@@ -158,7 +158,8 @@ func (g *grafting) arch() string {
 //     programs (the C library itself aside), or a command is a script.
 //   - INET if one of them looks up names of hosts, one of the package's own
 //     connects, or is linked with a library for network protocols.
-//   - UNIX if one of the package's own connects: its socket may be one with a name.
+//   - UNIX if one of the package's own listens: its socket may be one with a name. Who
+//     only connects most often looks for nscd, which no cell has.
 //   - TTY if one of them makes terminals.
 //
 // UNIX and TTY, like EXEC, add no right to anything outside of the cell.
@@ -171,14 +172,14 @@ func (g *grafting) propose() {
 		if !g.primary[g.tree.owner[f.name]] {
 			continue
 		}
-		p |= uses(f, "connect")
+		p |= uses(f, true)
 		for _, lib := range f.needed {
 			if hasPrefix(lib, "libcurl", "libssl.", "libgnutls.", "libssh", "libnghttp2.") {
 				p |= capability.Inet
 			}
 			for _, dir := range g.elves.provide[f.machine][path.Base(lib)] {
 				if l := g.elves.byName[path.Join(dir, path.Base(lib))]; l != nil && !hasPrefix(l.soname, "libc.", "ld-", "libstdc++.", "libpthread.") {
-					p |= uses(l)
+					p |= uses(l, false)
 				}
 			}
 		}
@@ -199,9 +200,9 @@ func (g *grafting) propose() {
 	}
 }
 
-// uses says which rights the imports of f speak for; connects are further
-// names that speak for INET and UNIX.
-func uses(f *elfFile, connects ...string) (p capability.Pledge) {
+// uses says which rights the imports of f speak for; own says that it is one of the
+// package's own.
+func uses(f *elfFile, own bool) (p capability.Pledge) {
 	for _, name := range f.imports {
 		switch name {
 		case "execve", "execv", "execvp", "execvpe", "execl", "execlp", "execle", "posix_spawn", "posix_spawnp", "fork", "vfork", "system", "popen":
@@ -211,8 +212,11 @@ func uses(f *elfFile, connects ...string) (p capability.Pledge) {
 		case "openpty", "forkpty", "posix_openpt", "getpt":
 			p |= capability.Tty
 		}
-		if slices.Contains(connects, name) {
-			p |= capability.Inet | capability.Unix
+		switch {
+		case own && name == "connect":
+			p |= capability.Inet
+		case own && name == "listen":
+			p |= capability.Unix
 		}
 	}
 	return p
