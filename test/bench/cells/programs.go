@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"os/exec"
+	"strings"
+)
 
 // walk is a tree walk as scripts do it. What C makes of it is among the single calls.
 const walk = `import os
@@ -30,11 +33,27 @@ func (t *table) programs() error {
 			return err
 		}
 		t.row(j.name, "ms", &samples[0], j.ofNative, j.ofBwrap)
+		t.compareVersions(j)
 		if err := t.counted(j); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// compareVersions says where the host's program is not the package's.
+func (t *table) compareVersions(j *job) {
+	name, _, _ := strings.Cut(j.command, "/")
+	host, err := exec.Command("dpkg-query", "-W", "-f", "${Version}", strings.TrimPrefix(debian[name][0], "debian:")).Output()
+	if err != nil {
+		host = []byte("unknown")
+	}
+	info, _ := t.nipCommand("info", name).Output()
+	for line := range strings.Lines(string(info)) {
+		if f := strings.Fields(line); len(f) == 2 && f[0] == "version" && !strings.HasSuffix(string(host), f[1]) {
+			t.note("not the same program: the host has %s, the package is %s", host, f[1])
+		}
+	}
 }
 
 // added is how much longer than natively Python's import may take in a cell, apart
