@@ -47,9 +47,10 @@ var localNets = [...]struct {
 	bits int
 }{
 	{v4(127, 0, 0, 0), 104}, {v4(0, 0, 0, 0), 104}, {v4(169, 254, 0, 0), 112}, {v4(224, 0, 0, 0), 99},
-	{v4(100, 100, 100, 200), 128}, {v4(192, 0, 0, 192), 128},
+	{v4(100, 100, 100, 200), 128}, {v4(192, 0, 0, 192), 128}, {v4(168, 63, 129, 16), 128},
 	{Addr{}, 127}, {Addr{0xfe, 0x80}, 10}, {Addr{0xff}, 8},
 	{Addr{0xfd, 0, 0x0e, 0xc2, 14: 0x02, 15: 0x54}, 128}, {Addr{0xfd, 0x20, 0, 0xce, 14: 0x02, 15: 0x54}, 128},
+	{Addr{0xfd, 0, 0x0e, 0xc2, 15: 0x23}, 128},
 }
 
 // Local reports whether an address is one that rules for all addresses do not mean.

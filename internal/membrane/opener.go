@@ -131,7 +131,7 @@ func (o *opener) separate() error {
 
 // stop ends the thread.
 func (o *opener) stop() {
-	if o.err == nil {
+	if o.err == nil && o.to[1] > 0 { // it has been started
 		unix.Close(o.to[1])
 		unix.Close(o.from[0])
 	}

@@ -123,6 +123,9 @@ func renameCall(fromDir, from, toDir, to, flags int) handler {
 		if bits&unix.RENAME_WHITEOUT != 0 {
 			return 0, unix.EPERM // it makes a device
 		}
+		if m.isOwn(old.fd) != m.isOwn(target.fd) {
+			return 0, unix.EXDEV // what moves may be a socket, or hold some: see isOwn
+		}
 		errno = m.act(func() unix.Errno { return errnoOf(unix.Renameat2(old.fd, old.name, target.fd, target.name, bits)) })
 		m.learnSpot(&old, bits&unix.RENAME_EXCHANGE != 0, errno)
 		m.learnSpot(&target, true, errno)
@@ -153,6 +156,9 @@ func linkCall(fromDir, from, toDir, to, flags int) handler {
 		defer unix.Close(target.fd)
 		if target.taken {
 			return 0, unix.EEXIST
+		}
+		if fileType(o.fd) == unix.S_IFSOCK && m.isOwn(o.fd) != m.isOwn(target.fd) {
+			return 0, unix.EPERM
 		}
 		errno = m.act(func() unix.Errno {
 			return errnoOf(unix.Linkat(unix.AT_FDCWD, procFD(o.fd), target.fd, target.name, unix.AT_SYMLINK_FOLLOW))

@@ -145,15 +145,16 @@ func (m *Membrane) send(n *notification, msg *message) (int64, unix.Errno) {
 		msg.close()
 		return int64(sent), errno
 	}
-	if m.waiting.Add(1) > maxWaiting {
-		m.waiting.Add(-1)
+	weight := int32(1 + len(msg.files)) // each is a descriptor of the supervisor's
+	if m.waiting.Add(weight) > maxWaiting+maxPassed {
+		m.waiting.Add(-weight)
 		unix.Close(fd)
 		msg.close()
 		return 0, unix.ENOBUFS
 	}
 	call := *n
 	go func() {
-		defer m.waiting.Add(-1)
+		defer m.waiting.Add(-weight)
 		defer unix.Close(fd)
 		defer msg.close()
 		for m.ready(&call, fd) {
@@ -181,6 +182,8 @@ func (m *Membrane) judge(n *notification, fd int, msg *message) unix.Errno {
 		return unix.EPERM // none of a cell's sockets is one
 	case family == unix.AF_UNIX && msg.to != nil:
 		return unix.EISCONN
+	case family == unix.AF_UNIX && msg.cut && kind != unix.SOCK_STREAM:
+		return unix.EMSGSIZE
 	case family == unix.AF_UNIX:
 		return m.passFiles(n, msg)
 	case family != unix.AF_INET && family != unix.AF_INET6:
@@ -191,7 +194,7 @@ func (m *Membrane) judge(n *notification, fd int, msg *message) unix.Errno {
 	case msg.cut:
 		return unix.EMSGSIZE
 	}
-	if !harmlessControl(msg.control) {
+	if !m.harmlessControl(msg.control) {
 		return unix.EINVAL
 	}
 	if msg.to != nil {
@@ -208,11 +211,30 @@ var harmlessOptions = [][2]int32{
 	{unix.SOL_UDP, unix.UDP_SEGMENT},
 }
 
-// harmlessControl reports whether all control messages are well-formed and harmless.
-func harmlessControl(b []byte) bool {
+// harmlessControl reports whether all control messages are well-formed and harmless,
+// and the address that a message shall seem to come from is one that could be bound.
+func (m *Membrane) harmlessControl(b []byte) bool {
 	for len(b) > 0 {
-		h, _, rest, ok := controlMessage(b)
+		h, data, rest, ok := controlMessage(b)
 		if !ok || !slices.Contains(harmlessOptions, [2]int32{h.Level, h.Type}) {
+			return false
+		}
+		var from []byte
+		switch {
+		case h.Level == unix.SOL_IP && h.Type == unix.IP_PKTINFO: // struct in_pktinfo
+			if len(data) < unix.SizeofInet4Pktinfo {
+				return false
+			}
+			from = binary.NativeEndian.AppendUint16(nil, unix.AF_INET)
+			from = append(append(append(from, 0, 0), data[4:8]...), make([]byte, 8)...)
+		case h.Level == unix.SOL_IPV6 && h.Type == unix.IPV6_PKTINFO: // struct in6_pktinfo
+			if len(data) < unix.SizeofInet6Pktinfo {
+				return false
+			}
+			from = binary.NativeEndian.AppendUint16(nil, unix.AF_INET6)
+			from = append(append(append(from, 0, 0, 0, 0, 0, 0), data[:16]...), 0, 0, 0, 0)
+		}
+		if from != nil && m.may(capability.Listen, from) != 0 {
 			return false
 		}
 		b = rest
@@ -232,6 +254,9 @@ func controlMessage(b []byte) (h unix.Cmsghdr, data, rest []byte, ok bool) {
 	return h, b[unix.SizeofCmsghdr:h.Len], b[min(unix.CmsgSpace(int(h.Len)-unix.SizeofCmsghdr), len(b)):], true
 }
 
+// maxPassed is how many descriptors a message can carry: SCM_MAX_FD (unix(7)).
+const maxPassed = 253
+
 // passFiles puts copies of the descriptors that a message of a pair sends along in
 // their places. Credentials are left out: they would be the supervisor's. Others than
 // the caller's own are refused, as the kernel does.
@@ -250,10 +275,9 @@ func (m *Membrane) passFiles(n *notification, msg *message) unix.Errno {
 		if h.Level != unix.SOL_SOCKET || h.Type != unix.SCM_RIGHTS {
 			continue
 		}
-		const most = 253 // SCM_MAX_FD
 		var files []int
 		for ; len(data) >= 4; data = data[4:] {
-			if len(msg.files) == most {
+			if len(msg.files) == maxPassed {
 				return unix.EINVAL
 			}
 			fd, err := m.fetch(n.pid, int(int32(binary.NativeEndian.Uint32(data))))
@@ -264,10 +288,23 @@ func (m *Membrane) passFiles(n *notification, msg *message) unix.Errno {
 				return unix.EBADF
 			}
 			msg.files, files = append(msg.files, fd), append(files, fd)
+			if canBeAimed(fd) { // the filter of a cell without UDP asks nobody where it sends to
+				return unix.EPERM
+			}
 		}
 		msg.control = append(msg.control, unix.UnixRights(files...)...)
 	}
 	return 0
+}
+
+// canBeAimed reports whether fd is a socket that sends to any address it is given.
+func canBeAimed(fd int) bool {
+	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	if err != nil || family != unix.AF_INET && family != unix.AF_INET6 {
+		return false
+	}
+	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	return err != nil || kind != unix.SOCK_STREAM
 }
 
 // ownCredentials reports whether a struct ucred is the caller's.

@@ -34,7 +34,7 @@ type Network struct {
 // permits reports whether a rule permits traffic with an address and port.
 func (w *Network) permits(kind capability.NetKind, a capability.Addr, port uint16) bool {
 	for _, r := range w.Rules {
-		if r.Permits(kind, a, port) {
+		if r.Permits(kind, a, port) && (!r.Outside || kind == capability.Listen || !isHosts(a)) {
 			return true
 		}
 		if r.Name != capability.NameServers || r.Kind != kind || port < r.From || port > r.To {
@@ -47,6 +47,39 @@ func (w *Network) permits(kind capability.NetKind, a capability.Addr, port uint1
 		}
 	}
 	return false
+}
+
+// isHosts reports whether an address is one of the host's own, at which all its
+// services that listen at 0.0.0.0 are reached, or one of a network's broadcasts. That
+// the kernel tells a socket of datagrams that is connected, by which nothing is sent:
+// traffic with oneself comes from where it goes to, and broadcasts need SO_BROADCAST.
+func isHosts(a capability.Addr) bool {
+	family, size := unix.AF_INET6, unix.SizeofSockaddrInet6
+	if a.Is4() {
+		family, size = unix.AF_INET, unix.SizeofSockaddrInet4
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err != unix.EAFNOSUPPORT
+	}
+	defer unix.Close(fd)
+	address := make([]byte, size)
+	binary.NativeEndian.PutUint16(address, uint16(family))
+	binary.BigEndian.PutUint16(address[2:], 9) // any port
+	if a.Is4() {
+		copy(address[4:], a[12:])
+	} else {
+		copy(address[8:], a[:])
+	}
+	if errno := socketAddress(unix.SYS_CONNECT, fd, address); errno != 0 {
+		return errno == unix.EACCES
+	}
+	name, errno := socketName(fd)
+	if errno != 0 {
+		return true
+	}
+	from, _, errno := socketAddr(name)
+	return errno != 0 || from == a
 }
 
 // socketAddr takes an address and port out of a struct sockaddr_in or sockaddr_in6.
@@ -76,10 +109,13 @@ func (m *Membrane) may(kind capability.NetKind, address []byte) unix.Errno {
 	if errno != 0 {
 		return errno
 	}
-	if kind == capability.Listen && port == 0 {
+	if kind == capability.Listen && port == 0 && (a.Unspecified() || !a.Local()) {
 		return 0 // the kernel chooses one; listening is judged by itself
 	}
 	ok := m.config.Network != nil && m.config.Network.permits(kind, a, port)
+	if kind == capability.Connect && !m.config.Pledge.Has(capability.Inet) {
+		ok = false // the socket was another cell's
+	}
 	m.learnNet(kind, a, port, !ok)
 	if !ok {
 		return unix.EACCES
@@ -154,6 +190,16 @@ func bind(m *Membrane, n *notification) (int64, unix.Errno) {
 	return 0, m.act(func() unix.Errno { return socketAddress(unix.SYS_BIND, fd, address) })
 }
 
+// socketName is getsockname(2).
+func socketName(fd int) ([]byte, unix.Errno) {
+	b := make([]byte, addressMost)
+	size := uint32(len(b))
+	if _, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(&size))); errno != 0 {
+		return nil, errno
+	}
+	return b[:min(int(size), len(b))], 0
+}
+
 // listen is judged once more, as a socket without an address gets one by it.
 func listen(m *Membrane, n *notification) (int64, unix.Errno) {
 	backlog := int(int32(n.args[1]))
@@ -163,35 +209,49 @@ func listen(m *Membrane, n *notification) (int64, unix.Errno) {
 	}
 	defer unix.Close(fd)
 	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	switch {
-	case err != nil:
+	if err != nil {
 		return 0, errnoOf(err)
+	}
+	name, errno := socketName(fd)
+	switch {
+	case errno != 0:
+		return 0, errno
+	case domain == unix.AF_UNIX && len(name) > 2 && name[2] == 0:
+		return 0, unix.EACCES // an abstract name, which the kernel has given it (SO_PASSCRED)
 	case domain == unix.AF_UNIX && m.mayName(): // it has a name, which was judged, or there is nothing to listen to
 		return 0, m.act(func() unix.Errno { return errnoOf(unix.Listen(fd, backlog)) })
 	case domain != unix.AF_INET && domain != unix.AF_INET6:
 		return 0, unix.EOPNOTSUPP
 	}
-	var b [addressMost]byte
-	size := uint32(len(b))
-	if _, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&b)), uintptr(unsafe.Pointer(&size))); errno != 0 {
-		return 0, errno
-	}
-	a, port, errno := socketAddr(b[:min(int(size), len(b))])
+	a, port, errno := socketAddr(name)
 	if errno != 0 {
 		return 0, errno
 	}
 	// Any port, where the kernel chooses it: no rule that names ports permits that.
-	ok := m.config.Network != nil && m.config.Network.permits(capability.Listen, a, port)
+	ok := m.config.Network != nil && m.config.Network.permits(capability.Listen, a, port) && m.config.Pledge.Has(capability.Inet)
 	m.learnNet(capability.Listen, a, port, !ok)
 	if !ok {
 		return 0, unix.EACCES
 	}
-	return 0, m.act(func() unix.Errno { return errnoOf(unix.Listen(fd, backlog)) })
+	if errno := m.act(func() unix.Errno { return errnoOf(unix.Listen(fd, backlog)) }); errno != 0 {
+		return 0, errno
+	}
+	// Others that share the socket could have taken its address away in between.
+	name, errno = socketName(fd)
+	if errno == 0 {
+		nowAt, nowPort, e := socketAddr(name)
+		if e == 0 && nowAt == a && (nowPort == port || port == 0) {
+			return 0, 0
+		}
+	}
+	_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+	return 0, unix.EACCES
 }
 
-// connect never waits on the listener's thread: a socket that would make it wait is
+// connect does not wait on the listener's thread: a socket that would make it wait is
 // told not to for the moment of the call, which others of the cell could see, and
-// then waited for elsewhere.
+// then waited for elsewhere. A cell that tells it otherwise in that moment keeps its
+// own listener waiting.
 func connect(m *Membrane, n *notification) (int64, unix.Errno) {
 	size := int32(n.args[2])
 	if size < 0 || size > addressMost {

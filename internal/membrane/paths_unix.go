@@ -53,7 +53,9 @@ func (m *Membrane) mayName() bool {
 	return m.config.Hide != nil && m.config.Pledge.Has(capability.Unix)
 }
 
-// isOwn reports whether fd leads into one of the cell's own directories.
+// isOwn reports whether fd leads into one of the cell's own directories. So that this
+// says whose a socket is, none moves in or out: neither by rename(2), which may move a
+// directory that holds some, nor by link(2), whatever the cell has promised.
 func (m *Membrane) isOwn(fd int) bool {
 	host, errno := linkText(procFD(fd))
 	if errno != 0 {

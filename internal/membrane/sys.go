@@ -216,14 +216,15 @@ func fchmodat2(fd int, mode uint32) error {
 }
 
 // socketAddress is bind(2) or connect(2) with an address as the caller gave it. It is
-// not to wait.
+// not to wait, but the runtime is told that it might: whoever shares the socket can
+// take O_NONBLOCK away from it at any moment.
 func socketAddress(call uintptr, fd int, address []byte) unix.Errno {
 	var none byte
 	at := &none
 	if len(address) > 0 {
 		at = &address[0]
 	}
-	_, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(at)), uintptr(len(address)))
+	_, _, errno := unix.Syscall(call, uintptr(fd), uintptr(unsafe.Pointer(at)), uintptr(len(address)))
 	return errno
 }
 

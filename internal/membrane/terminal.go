@@ -24,7 +24,7 @@ const terminalFlags = unix.O_ACCMODE | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_N
 // openTerminal answers an open of a terminal. ok is false if the path is of none.
 func (m *Membrane) openTerminal(n *notification, path string, flags uint64) (errno unix.Errno, ok bool) {
 	name, found := strings.CutPrefix(path, "/dev/")
-	if !found || m.config.Hide == nil || !m.config.Pledge.Has(capability.Tty) || flags&^terminalFlags != 0 {
+	if !found || m.config.Hide == nil || m.current != nil || !m.config.Pledge.Has(capability.Tty) || flags&^terminalFlags != 0 {
 		return 0, false
 	}
 	if name == "ptmx" || name == "pts/ptmx" {

@@ -344,14 +344,22 @@ func udpRefusals() []row {
 		{"sendto", all(high(isNot(4, 0))), Ask},
 		{"sendmsg", nil, Ask},
 		{"sendmmsg", nil, Errno(enosys)}, // C libraries send one by one then
+		// A port that the kernel chooses is not to be one that the program has chosen.
+		{"setsockopt", all(is(1, unix.SOL_IP), is(2, unix.IP_LOCAL_PORT_RANGE)), Errno(uint16(unix.ENOPROTOOPT))},
 	}, sourceRouting()...)
 }
+
+// ipv6FlowLabel is IPV6_FLOWLABEL_MGR of linux/in6.h.
+const ipv6FlowLabel = 32
 
 // sourceRouting names hosts on the way to another.
 func sourceRouting() []row {
 	return []row{
 		{"setsockopt", all(is(1, unix.SOL_IP), is(2, unix.IP_OPTIONS)), Errno(eperm)},
 		{"setsockopt", all(is(1, unix.SOL_IPV6), is(2, unix.IPV6_RTHDR)), Errno(eperm)},
+		// These take control messages with the same (net/ipv6/ipv6_sockglue.c).
+		{"setsockopt", all(is(1, unix.SOL_IPV6), is(2, unix.IPV6_2292PKTOPTIONS)), Errno(eperm)},
+		{"setsockopt", all(is(1, unix.SOL_IPV6), is(2, ipv6FlowLabel)), Errno(eperm)},
 	}
 }
 

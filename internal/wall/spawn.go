@@ -85,6 +85,7 @@ func (s *Spawner) Spawn() (*Child, error) {
 	syscall.ForkLock.Lock()
 	pid, errno := spawn(img)
 	syscall.ForkLock.Unlock()
+	raiseOpenFiles()
 	runtime.KeepAlive(img)
 	if errno != 0 {
 		return nil, fmt.Errorf("fork: %w", errno)
@@ -195,6 +196,16 @@ func (img *image) lay(s *Spawner, pass pass) {
 // the old one. syscall.Exec restores it before it tries the path, and this path
 // cannot be executed.
 func restoreOpenFiles() { _ = syscall.Exec("", nil, nil) }
+
+// raiseOpenFiles lets the supervisor have as many descriptors as it may: a cell whose
+// calls wait holds some of them.
+func raiseOpenFiles() {
+	var limit unix.Rlimit
+	if unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &limit) == nil && limit.Cur < limit.Max {
+		limit.Cur = limit.Max
+		_ = unix.Prlimit(0, unix.RLIMIT_NOFILE, &limit, nil)
+	}
+}
 
 //go:linkname beforeFork syscall.runtime_BeforeFork
 func beforeFork()

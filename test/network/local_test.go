@@ -58,6 +58,9 @@ func TestNamedSockets(t *testing.T) {
 		{"the host's, unveiled", withUnix, "unix-connect {host}/socket", "EACCES"},
 		{"the host's", "--pledge STDIO,RPATH,WPATH,UNIX", "unix-connect {host}/socket", "ENOENT"},
 		{"the host's, by an abstract name", withUnix, "unix-connect " + abstract, "EPERM"},
+		{"the host's, by a link beside the cell's own", withUnix, "unix-link {host}/socket /tmp/link", "EPERM"},
+		{"the host's, moved to the cell's own", withUnix, "unix-rename {host}/socket /Data/apps/probe-KIND/moved", "EXDEV"},
+		{"a directory of the host's with sockets, moved", withUnix, "unix-rename {host} /tmp/moved", "EBUSY"},
 		{"a file", withUnix, "unix-connect {host}/file", "ECONNREFUSED"},
 		{"a name in what is unveiled", withUnix, "unix-bind {host}/new", "EACCES"},
 		{"a name in the view", withUnix, "unix-bind /bin/new", "EACCES"},
@@ -103,6 +106,9 @@ func TestTerminals(t *testing.T) {
 			if got := s.try(t, kind, flags, "terminal -own"); got != want {
 				t.Errorf("%s %s: %s, want %s", kind, flags, got, want)
 			}
+		}
+		if got := s.try(t, kind, withTTY, "terminal -narrowed"); got != "ENOENT" {
+			t.Errorf("%s: a terminal for who is narrowed: %s", kind, got)
 		}
 		pair, number := hostTerminal(t)
 		if got := s.try(t, kind, withTTY, fmt.Sprint("terminal ", number)); got != "ENOENT" {

@@ -177,6 +177,10 @@ func TestReach(t *testing.T) {
 		{"datagrams to many", withUDP, "udp-sendto 255.255.255.255 {open-port}", "EACCES", withUDP + "--net udp:any", "EACCES|ENETUNREACH|EAGAIN"},
 		{"datagrams where TCP is open", withUDP + openTCP, "udp-sendto {open}", "EACCES", openUDP, ""},
 		{"receiving datagrams", openUDP, "udp-bind 127.0.0.1 {closed-port}", "EACCES", withUDP + "--net listen:loopback", "EADDRINUSE"},
+		{"a port that the program chooses without naming it", withUDP + "--net udp:192.0.2.1", "udp-range 127.0.0.1 {open-port}", "ENOPROTOOPT", openUDP, "ENOPROTOOPT"},
+		{"an address of the host, without a port", withUDP + "--net udp:192.0.2.1", "udp-bind 127.0.0.1 0", "EACCES", withUDP + "--net listen:loopback", "done"},
+		{"an address of the host, to come from", "--net 192.0.2.1", "listen 127.0.0.1 0", "EACCES", "--net listen:loopback", "done"},
+		{"a socket that another cell could aim", openUDP, "udp-passed {open}", "EPERM", openUDP, "EPERM"},
 		{"no rule and no promise", "--pledge STDIO,RPATH,UDP --net loopback", "udp-connect {closed}", "EACCES", openUDP + "--net udp:loopback", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -209,6 +213,66 @@ func fits(got, want string) bool {
 		}
 	}
 	return false
+}
+
+// TestFaultAfterLook: what a cell of another user's may not do ends it and is recorded,
+// also right after a call that the supervisor answered as that user.
+func TestFaultAfterLook(t *testing.T) {
+	s := newStage(t)
+	flags := "--pledge STDIO,RPATH"
+	if os.Getuid() == 0 {
+		flags += " --user 65534"
+	}
+	got := s.try(t, "static", flags, "after-look 127.0.0.1 1")
+	if !strings.HasPrefix(got, "status 137: ") || strings.Contains(got, "denied") || strings.Contains(got, "after-look E") {
+		t.Errorf("%s", got)
+	}
+	if out := s.Must("ledger"); !strings.Contains(out, "connect") {
+		t.Errorf("the ledger does not tell: %s", out)
+	}
+}
+
+// TestHostsAddresses: the host's services are as closed by its other addresses, and by
+// those of everybody in its networks, as by loopback.
+func TestHostsAddresses(t *testing.T) {
+	s := newStage(t)
+	all, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := all.Addr().(*net.TCPAddr).Port
+	all.Close()
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range list {
+		prefix, ok := one.(*net.IPNet)
+		if !ok || prefix.IP.IsLoopback() || prefix.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		closed := fmt.Sprintf("connect %s %d", prefix.IP, port)
+		for _, kind := range []string{"dynamic", "static"} {
+			for _, flags := range []string{"", "--net *"} {
+				if got := s.try(t, kind, flags, closed); got != "EACCES" {
+					t.Errorf("%s, %s, %s: %s", kind, flags, closed, got)
+				}
+			}
+			if got := s.try(t, kind, "--net any", closed); got != "ECONNREFUSED" {
+				t.Errorf("control, %s, %s: %s", kind, closed, got)
+			}
+		}
+		four := prefix.IP.To4()
+		if ones, bits := prefix.Mask.Size(); four == nil || bits-ones < 2 {
+			continue
+		}
+		for i := range four {
+			four[i] |= ^prefix.Mask[len(prefix.Mask)-4+i]
+		}
+		if got := s.try(t, "static", withUDP, fmt.Sprintf("udp-sendto %s %d", four, port)); got != "EACCES" {
+			t.Errorf("broadcast at %s: %s", four, got)
+		}
+	}
 }
 
 // TestPolicyCaps: what the host's policy does not permit no flag opens.

@@ -21,8 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -224,6 +226,17 @@ static void *serve(void *listener)
 	return 0;
 }
 
+/* moved brings a socket of the host to where the cell's own lie, and connects there. */
+static int moved(const char *from, const char *to_name)
+{
+	struct sockaddr_un to = local(to_name);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (!strcmp(try, "unix-link") ? link(from, to_name) : rename(from, to_name))
+		return tell(1, "");
+	return connect(fd, (struct sockaddr *)&to, extent(&to)) ? tell(1, "") : answer(fd);
+}
+
 /* named does what has to do with sockets that have names. */
 static int named(int argc, char **argv)
 {
@@ -233,6 +246,8 @@ static int named(int argc, char **argv)
 
 	if (fd < 0)
 		return tell(1, "");
+	if ((!strcmp(try, "unix-link") || !strcmp(try, "unix-rename")) && argc > 3)
+		return moved(argv[2], argv[3]);
 	if (!strcmp(try, "unix-bind"))
 		return tell(bind(fd, (struct sockaddr *)&to, extent(&to)) || listen(fd, 1), "");
 	if (!strcmp(try, "unix-connect"))
@@ -293,6 +308,16 @@ static int terminal(const char *number)
 		if (fd < 0 || ioctl(fd, TIOCGPTN, &n) || ioctl(fd, TIOCSPTLCK, &lock))
 			return tell(1, "");
 		sprintf(path, "/dev/pts/%d", n);
+		if (number[1] == 'n') { /* narrowed: by a Landlock domain that permits no file */
+			unsigned long long handled[2] = { 4 }; /* struct landlock_ruleset_attr: LANDLOCK_ACCESS_FS_READ_FILE */
+			int rules = (int)syscall(SYS_landlock_create_ruleset, handled, sizeof(handled), 0);
+
+			if (rules < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_landlock_restrict_self, rules, 0))
+				return tell(0, "without a domain");
+			if (open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC) >= 0)
+				return tell(0, "a new one");
+			return tell(open(path, O_RDWR | O_NOCTTY | O_CLOEXEC) < 0, "");
+		}
 		if (number[1] == 'o') { /* own: both ends speak */
 			int end = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
 
@@ -406,6 +431,22 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(try, "udp-bind"))
 		return (fd = sock(SOCK_DGRAM)) < 0 ? 0 : tell(bind(fd, (struct sockaddr *)&to, size), "");
+	if (!strcmp(try, "after-look")) { /* the supervisor is still the cell's user when this comes */
+		access("/dev/zero2", R_OK);
+		return tell(connect(0, (struct sockaddr *)&to, size), "");
+	}
+	if (!strcmp(try, "udp-range")) { /* a port that the program chooses without naming it */
+		unsigned int range = (unsigned int)atoi(argv[3]) * 0x10001;
+
+		return (fd = sock(SOCK_DGRAM)) < 0 ? 0 : tell(setsockopt(fd, SOL_IP, 51, &range, sizeof(range)), "");
+	}
+	if (!strcmp(try, "udp-passed")) { /* one that no filter of another cell would ask about */
+		if ((fd = sock(SOCK_DGRAM)) < 0)
+			return 0;
+		c->cmsg_len = CMSG_LEN(sizeof(int)), c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS;
+		*(int *)CMSG_DATA(c) = fd;
+		return tell(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || message(pair[0], 0, 0, control, sizeof(control)) != 4, "");
+	}
 	if (!strcmp(try, "pass")) { /* a file over a pair, which has nothing to do with the network */
 		char got[CMSG_SPACE(sizeof(int))], text[8] = "";
 		struct iovec v = { text, 4 };
