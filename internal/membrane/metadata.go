@@ -282,6 +282,9 @@ func chmod(m *Membrane, n *notification, at int) (func(int) unix.Errno, unix.Err
 		if mode&0o6000 != 0 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return unix.EPERM
 		}
+		if st.Mode&unix.S_IFMT == unix.S_IFSOCK {
+			return errnoOf(fchmodat2(fd, mode&^ownMark|st.Mode&ownMark))
+		}
 		return errnoOf(fchmodat2(fd, mode))
 	}, 0
 }

@@ -123,9 +123,6 @@ func renameCall(fromDir, from, toDir, to, flags int) handler {
 		if bits&unix.RENAME_WHITEOUT != 0 {
 			return 0, unix.EPERM // it makes a device
 		}
-		if m.isOwn(old.fd) != m.isOwn(target.fd) {
-			return 0, unix.EXDEV // what moves may be a socket, or hold some: see isOwn
-		}
 		errno = m.act(func() unix.Errno { return errnoOf(unix.Renameat2(old.fd, old.name, target.fd, target.name, bits)) })
 		m.learnSpot(&old, bits&unix.RENAME_EXCHANGE != 0, errno)
 		m.learnSpot(&target, true, errno)

@@ -53,9 +53,19 @@ func (m *Membrane) mayName() bool {
 	return m.config.Hide != nil && m.config.Pledge.Has(capability.Unix)
 }
 
-// isOwn reports whether fd leads into one of the cell's own directories. So that this
-// says whose a socket is, none moves in or out: neither by rename(2), which may move a
-// directory that holds some, nor by link(2), whatever the cell has promised.
+// ownMark is a bit of the mode that tells the sockets of cells from the host's, which a
+// cell could move to its own. It means nothing to the kernel (inode(7)), is set before
+// the name exists, and no cell changes it.
+const ownMark = unix.S_ISVTX
+
+// isMarked reports whether fd, which may be a path descriptor, is a socket that a cell
+// has given its name.
+func isMarked(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&(unix.S_IFMT|ownMark) == unix.S_IFSOCK|ownMark
+}
+
+// isOwn reports whether fd leads into one of the cell's own directories.
 func (m *Membrane) isOwn(fd int) bool {
 	host, errno := linkText(procFD(fd))
 	if errno != 0 {
@@ -91,7 +101,15 @@ func (m *Membrane) bindLocal(n *notification, fd int, address []byte) unix.Errno
 	if errno != 0 {
 		return errno
 	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return errnoOf(err)
+	}
 	errno = m.act(func() unix.Errno {
+		// The name gets the mode of the socket, less the umask.
+		if err := unix.Fchmod(fd, st.Mode&0o777|ownMark); err != nil {
+			return errnoOf(err)
+		}
 		unix.Umask(umask)
 		if err := unix.Fchdir(s.fd); err != nil { // the opener's own, see opener.separate
 			return errnoOf(err)
@@ -162,7 +180,7 @@ func (m *Membrane) findLocal(n *notification, address []byte) (fd int, errno uni
 	switch {
 	case o.link, o.file != nil, o.magic, fileType(o.fd) != unix.S_IFSOCK:
 		errno = unix.ECONNREFUSED
-	case !m.isOwn(o.fd):
+	case !m.isOwn(o.fd), !isMarked(o.fd):
 		errno = unix.EACCES
 	}
 	if errno != 0 {

@@ -16,7 +16,7 @@ import (
 	"nipcells/test/rig"
 )
 
-const withUnix = "--pledge STDIO,RPATH,WPATH,UNIX --unveil {host}:rw "
+const withUnix = "--pledge STDIO,RPATH,WPATH,FATTR,UNIX --unveil {host}:rw "
 
 // serveLocal listens at a name of the host and counts who comes.
 func (s *stage) serveLocal(t *testing.T, name string) *atomic.Int64 {
@@ -59,7 +59,8 @@ func TestNamedSockets(t *testing.T) {
 		{"the host's", "--pledge STDIO,RPATH,WPATH,UNIX", "unix-connect {host}/socket", "ENOENT"},
 		{"the host's, by an abstract name", withUnix, "unix-connect " + abstract, "EPERM"},
 		{"the host's, by a link beside the cell's own", withUnix, "unix-link {host}/socket /tmp/link", "EPERM"},
-		{"the host's, moved to the cell's own", withUnix, "unix-rename {host}/socket /Data/apps/probe-KIND/moved", "EXDEV"},
+		{"the host's, moved to the cell's own", withUnix, "unix-rename {host}/socket /tmp/moved", "EACCES"},
+		{"the host's, marked as a cell's", withUnix, "unix-mark {host}/socket /tmp/moved", "EACCES"},
 		{"a directory of the host's with sockets, moved", withUnix, "unix-rename {host} /tmp/moved", "EBUSY"},
 		{"a file", withUnix, "unix-connect {host}/file", "ECONNREFUSED"},
 		{"a name in what is unveiled", withUnix, "unix-bind {host}/new", "EACCES"},

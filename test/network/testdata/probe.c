@@ -234,7 +234,12 @@ static int moved(const char *from, const char *to_name)
 
 	if (!strcmp(try, "unix-link") ? link(from, to_name) : rename(from, to_name))
 		return tell(1, "");
-	return connect(fd, (struct sockaddr *)&to, extent(&to)) ? tell(1, "") : answer(fd);
+	if (!strcmp(try, "unix-mark") && chmod(to_name, 01777))
+		return tell(0, "without the mark");
+	if (!connect(fd, (struct sockaddr *)&to, extent(&to)))
+		return answer(fd);
+	tell(1, "");
+	return rename(to_name, from);
 }
 
 /* named does what has to do with sockets that have names. */
@@ -246,7 +251,7 @@ static int named(int argc, char **argv)
 
 	if (fd < 0)
 		return tell(1, "");
-	if ((!strcmp(try, "unix-link") || !strcmp(try, "unix-rename")) && argc > 3)
+	if ((!strcmp(try, "unix-link") || !strcmp(try, "unix-rename") || !strcmp(try, "unix-mark")) && argc > 3)
 		return moved(argv[2], argv[3]);
 	if (!strcmp(try, "unix-bind"))
 		return tell(bind(fd, (struct sockaddr *)&to, extent(&to)) || listen(fd, 1), "");
