@@ -265,7 +265,7 @@ func (m *Membrane) addPathRule(n *notification, ruleset int) unix.Errno {
 		return errno
 	}
 	access, number := wall.PathRule([12]byte(b))
-	fd, err := fetchFD(int(n.pid), number)
+	fd, err := m.fetch(n.pid, number)
 	if err != nil || !m.valid(n) {
 		return unix.EBADF
 	}

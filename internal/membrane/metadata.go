@@ -99,7 +99,7 @@ func fdCall(at int, d deed) handler {
 		if errno != 0 {
 			return 0, errno
 		}
-		fd, err := fetchFD(int(n.pid), int(int32(n.args[0])))
+		fd, err := m.fetch(n.pid, int(int32(n.args[0])))
 		if err != nil {
 			return 0, unix.EBADF
 		}
@@ -423,7 +423,7 @@ func memfdCreate(m *Membrane, n *notification) (int64, unix.Errno) {
 // file. A lock that has to be waited for is tried again until it is there or
 // the caller gone, so that one cell's waiting does not stop all its others.
 func flock(m *Membrane, n *notification) (int64, unix.Errno) {
-	fd, err := fetchFD(int(n.pid), int(int32(n.args[0])))
+	fd, err := m.fetch(n.pid, int(int32(n.args[0])))
 	if err != nil {
 		return 0, unix.EBADF
 	}
@@ -481,7 +481,7 @@ func inotifyAddWatch(m *Membrane, n *notification) (int64, unix.Errno) {
 	if !within(target, m.config.Writable) && !within(target, m.config.Readable) {
 		return 0, unix.EACCES
 	}
-	ifd, err := fetchFD(int(n.pid), int(int32(n.args[0])))
+	ifd, err := m.fetch(n.pid, int(int32(n.args[0])))
 	if err != nil {
 		return 0, unix.EBADF
 	}

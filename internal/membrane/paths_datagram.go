@@ -219,22 +219,20 @@ func (m *Membrane) harmlessControl(b []byte) bool {
 		if !ok || !slices.Contains(harmlessOptions, [2]int32{h.Level, h.Type}) {
 			return false
 		}
-		var from []byte
+		from := capability.Addr{} // any
 		switch {
 		case h.Level == unix.SOL_IP && h.Type == unix.IP_PKTINFO: // struct in_pktinfo
 			if len(data) < unix.SizeofInet4Pktinfo {
 				return false
 			}
-			from = binary.NativeEndian.AppendUint16(nil, unix.AF_INET)
-			from = append(append(append(from, 0, 0), data[4:8]...), make([]byte, 8)...)
+			from = capability.AddrFrom4([4]byte(data[4:8]))
 		case h.Level == unix.SOL_IPV6 && h.Type == unix.IPV6_PKTINFO: // struct in6_pktinfo
 			if len(data) < unix.SizeofInet6Pktinfo {
 				return false
 			}
-			from = binary.NativeEndian.AppendUint16(nil, unix.AF_INET6)
-			from = append(append(append(from, 0, 0, 0, 0, 0, 0), data[:16]...), 0, 0, 0, 0)
+			from = capability.Addr(data[:16])
 		}
-		if from != nil && m.may(capability.Listen, from) != 0 {
+		if m.mayBind(from, 0) != 0 {
 			return false
 		}
 		b = rest

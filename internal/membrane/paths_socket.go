@@ -2,6 +2,7 @@ package membrane
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -40,10 +41,8 @@ func (w *Network) permits(kind capability.NetKind, a capability.Addr, port uint1
 		if r.Name != capability.NameServers || r.Kind != kind || port < r.From || port > r.To {
 			continue
 		}
-		for _, server := range w.NameServers() {
-			if server == a {
-				return true
-			}
+		if slices.Contains(w.NameServers(), a) {
+			return true
 		}
 	}
 	return false
@@ -106,16 +105,30 @@ func socketAddr(b []byte) (a capability.Addr, port uint16, errno unix.Errno) {
 // may says whether the cell may have to do with an address: 0, or an errno.
 func (m *Membrane) may(kind capability.NetKind, address []byte) unix.Errno {
 	a, port, errno := socketAddr(address)
-	if errno != 0 {
+	switch {
+	case errno != 0:
 		return errno
+	case kind == capability.Listen:
+		return m.mayBind(a, port)
+	case kind == capability.Connect:
+		return m.permitted(kind, a, port, capability.Inet)
 	}
-	if kind == capability.Listen && port == 0 && (a.Unspecified() || !a.Local()) {
+	return m.permitted(kind, a, port, 0)
+}
+
+// mayBind says whether a socket may have an address.
+func (m *Membrane) mayBind(a capability.Addr, port uint16) unix.Errno {
+	if port == 0 && (a.Unspecified() || !a.Local()) {
 		return 0 // the kernel chooses one; listening is judged by itself
 	}
-	ok := m.config.Network != nil && m.config.Network.permits(kind, a, port)
-	if kind == capability.Connect && !m.config.Pledge.Has(capability.Inet) {
-		ok = false // the socket was another cell's
-	}
+	return m.permitted(capability.Listen, a, port, 0)
+}
+
+// permitted says whether the rules permit an address to a cell with a promise, which it
+// may lack: the socket was another cell's then.
+func (m *Membrane) permitted(kind capability.NetKind, a capability.Addr, port uint16, needs capability.Pledge) unix.Errno {
+	w := m.config.Network
+	ok := w != nil && m.config.Pledge.Has(needs) && w.permits(kind, a, port)
 	m.learnNet(kind, a, port, !ok)
 	if !ok {
 		return unix.EACCES
@@ -228,10 +241,8 @@ func listen(m *Membrane, n *notification) (int64, unix.Errno) {
 		return 0, errno
 	}
 	// Any port, where the kernel chooses it: no rule that names ports permits that.
-	ok := m.config.Network != nil && m.config.Network.permits(capability.Listen, a, port) && m.config.Pledge.Has(capability.Inet)
-	m.learnNet(capability.Listen, a, port, !ok)
-	if !ok {
-		return 0, unix.EACCES
+	if errno := m.permitted(capability.Listen, a, port, capability.Inet); errno != 0 {
+		return 0, errno
 	}
 	if errno := m.act(func() unix.Errno { return errnoOf(unix.Listen(fd, backlog)) }); errno != 0 {
 		return 0, errno

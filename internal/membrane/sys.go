@@ -151,7 +151,9 @@ type thread struct {
 	pidfd int
 }
 
-// fetch is fetchFD for the listener, which most often hears of the same thread again.
+// fetch duplicates a descriptor of a thread into this process, on the listener's own
+// thread, which most often hears of the same one again. It is the same open file
+// description: locks taken on it are the cell's.
 func (m *Membrane) fetch(pid uint32, fd int) (int, error) {
 	for {
 		fresh := m.last.pidfd <= 0 || m.last.pid != pid
@@ -176,17 +178,6 @@ func (m *Membrane) dropLast() {
 		unix.Close(m.last.pidfd)
 	}
 	m.last = thread{}
-}
-
-// fetchFD duplicates descriptor fd of thread pid into this process. It is the
-// same open file description: locks taken on it are the cell's.
-func fetchFD(pid, fd int) (int, error) {
-	p, err := unix.PidfdOpen(pid, unix.PIDFD_THREAD)
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(p)
-	return unix.PidfdGetfd(p, fd, 0)
 }
 
 // programName is what /proc calls the process, with anything that could fool a

@@ -212,22 +212,8 @@ type victim struct {
 func (s *stage) startVictim(t *testing.T) *victim {
 	t.Helper()
 	c := exec.Command(s.attack, "victim", strconv.Itoa(int(syscall.SIGURG)))
-	in, err := c.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	v := &victim{cmd: c, ask: in, answer: bufio.NewScanner(out)}
-	t.Cleanup(func() {
-		in.Close()
-		c.Wait() // it may have been killed; the test has looked
-	})
+	v := &victim{cmd: c}
+	v.ask, v.answer = rig.Talk(t, c)
 	if !v.answer.Scan() || !strings.HasPrefix(v.answer.Text(), "READY") {
 		t.Fatalf("the victim said %q", v.answer.Text())
 	}

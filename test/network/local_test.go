@@ -1,7 +1,6 @@
 package network
 
 import (
-	"bufio"
 	"fmt"
 	"net"
 	"os"
@@ -147,20 +146,7 @@ func hostTerminal(t *testing.T) (fd, number int) {
 func (s *stage) recycled(t *testing.T, kind, flags string) {
 	t.Helper()
 	c := s.Command(append(append([]string{"run"}, strings.Fields(flags)...), "probe-"+kind, "--", "terminal", "-")...)
-	in, err := c.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer c.Wait()
-	defer in.Close()
-	lines := bufio.NewScanner(out)
+	in, lines := rig.Talk(t, c)
 	lines.Scan()
 	want, err := strconv.Atoi(strings.TrimPrefix(lines.Text(), "number "))
 	if err != nil {

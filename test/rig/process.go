@@ -1,10 +1,13 @@
 package rig
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -89,4 +92,26 @@ func Namespaces(pid int) (map[string]string, error) {
 	}
 	found["cgroup membership"] = string(cgroup)
 	return found, nil
+}
+
+// Talk starts a program that answers lines with lines. At the end of the test its input
+// ends, and it is waited for.
+func Talk(t testing.TB, c *exec.Cmd) (ask io.WriteCloser, answer *bufio.Scanner) {
+	t.Helper()
+	ask, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ask.Close()
+		_ = c.Wait() // it may have been killed: the test says whether that is right
+	})
+	return ask, bufio.NewScanner(out)
 }
