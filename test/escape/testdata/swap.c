@@ -272,10 +272,13 @@ static int kind_connect(void)
 static int kind_bind(void)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	socklen_t size = sizeof(a);
 	int other, fd = a_socket(&other), rc;
 
 	copy(a.sun_path, path[NEW], sizeof(a.sun_path) - 1);
 	rc = bind(fd, dice(&state, 8) ? (struct sockaddr *)&a : &address.any, sizeof(a));
+	if (!rc && !in_cell && !getsockname(fd, (struct sockaddr *)&a, &size) && strncmp(a.sun_path, base, strlen(base)))
+		unlink(a.sun_path); /* where nothing holds it, half an address is one as well */
 	close(fd);
 	close(other);
 	return done(rc);
