@@ -73,6 +73,12 @@ static void *swap(void *argument)
 
 static struct stat hidden_was;
 
+/* lies_hidden reports whether device and inode are something hidden. Outside of a cell the file may be a new one, put back. */
+static int lies_hidden(dev_t device, ino_t inode)
+{
+	return is_hidden(device, inode) || (!in_cell && device == hidden_was.st_dev && inode == hidden_was.st_ino);
+}
+
 /* put_back makes what is hidden again what it was, outside of a cell. */
 static void put_back(void)
 {
@@ -123,7 +129,7 @@ static int look_at(int fd)
 
 	if (fd < 0)
 		return 0;
-	hidden = !fstat(fd, &st) && is_hidden(st.st_dev, st.st_ino);
+	hidden = !fstat(fd, &st) && lies_hidden(st.st_dev, st.st_ino);
 	close(fd);
 	return hidden ? -1 : 1;
 }
@@ -140,7 +146,7 @@ static int kind_stat(void)
 
 	if (fstatat(AT_FDCWD, path[at_dice()], &st, AT_SYMLINK_NOFOLLOW))
 		return 0;
-	return is_hidden(st.st_dev, st.st_ino) ? -1 : 1;
+	return lies_hidden(st.st_dev, st.st_ino) ? -1 : 1;
 }
 
 static int kind_statx(void)
@@ -149,7 +155,7 @@ static int kind_statx(void)
 
 	if (statx(AT_FDCWD, path[at_dice()], 0, STATX_BASIC_STATS, &x))
 		return 0;
-	return is_hidden(makedev(x.stx_dev_major, x.stx_dev_minor), x.stx_ino) ? -1 : 1;
+	return lies_hidden(makedev(x.stx_dev_major, x.stx_dev_minor), x.stx_ino) ? -1 : 1;
 }
 
 static int kind_readlink(void)
@@ -164,7 +170,7 @@ static int kind_readlink(void)
 static int kind_chdir(void)
 {
 	struct stat st;
-	int got = chdir(path[DIRECTORY]) ? 0 : stat(".", &st) || !is_hidden(st.st_dev, st.st_ino) ? 1 : -1;
+	int got = chdir(path[DIRECTORY]) ? 0 : stat(".", &st) || !lies_hidden(st.st_dev, st.st_ino) ? 1 : -1;
 
 	if (chdir(work))
 		exit(2);
@@ -175,7 +181,7 @@ static int kind_chdir(void)
 static int named(int rc, const char *name)
 {
 	struct stat st;
-	int got = rc ? 0 : lstat(name, &st) || !is_hidden(st.st_dev, st.st_ino) ? 1 : -1;
+	int got = rc ? 0 : lstat(name, &st) || !lies_hidden(st.st_dev, st.st_ino) ? 1 : -1;
 
 	unlink(name);
 	return got;
