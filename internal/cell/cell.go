@@ -15,6 +15,7 @@ import (
 
 	"nipcells/internal/capability"
 	"nipcells/internal/hier"
+	"nipcells/internal/kinetic"
 	"nipcells/internal/ledger"
 	"nipcells/internal/membrane"
 	"nipcells/internal/plan"
@@ -30,7 +31,8 @@ type Options struct {
 	Unveil  []capability.Unveil // added to the plan's; absolute paths
 	Pledge  capability.Pledge   // replaces the plan's if Replace is set
 	Replace bool
-	Net     []capability.Net // replaces the plan's rules, under the policy, unless it is nil
+	Budget  capability.Budget // narrows the plan's
+	Net     []capability.Net  // replaces the plan's rules, under the policy, unless it is nil
 	// Lookup finds the addresses of a host. Without it a cell whose rules name hosts
 	// does not start (ErrNames).
 	Lookup func(name string) ([]capability.Addr, error)
@@ -130,12 +132,15 @@ type cell struct {
 	resolver []string // files of the host by which names are resolved
 	network  network
 	learner  *learner // nil: nobody wants to know
+	budget   capability.Budget
+	tally    *kinetic.Tally // nil: none is needed, or permitted
+	meter    *kinetic.Meter // nil: none is needed
 }
 
 // prepare does all that can fail on somebody's mistake, in the order of the
 // architecture's steps 1 and 2: plan, then fiber-id and /Cell/<id>.
 func prepare(o *Options) (*cell, error) {
-	c := &cell{started: time.Now(), Options: o, pledge: o.Plan.Pledge, ruleset: -1}
+	c := &cell{started: time.Now(), Options: o, pledge: o.Plan.Pledge, budget: o.Plan.Budget.Intersect(o.Budget), ruleset: -1}
 	if _, inside := wall.OwnMark(); inside {
 		return nil, ErrInside
 	}

@@ -1,14 +1,12 @@
 package cell
 
 import (
-	"encoding/binary"
 	"errors"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"nipcells/internal/kinetic"
 	"nipcells/internal/wall"
 )
 
@@ -41,7 +39,7 @@ func KillMarked(fiber uint32) (met int) {
 			}
 			met, next = met+n, off
 		}
-		if pid := newestProcess(load); pid != last && pid > 0 {
+		if pid := kinetic.Newest(load); pid != last && pid > 0 {
 			last, look = pid, max(0, look-1) // go on as long as processes are made
 			if killExactly(pid, fiber) {
 				met++
@@ -57,20 +55,6 @@ func KillMarked(fiber uint32) (met int) {
 	return met
 }
 
-// newestProcess reads the number that was given out last, the fifth field of
-// proc_loadavg(5); 0 if it cannot be read. Where numbers begin anew at the low
-// end, it is found so and not behind the highest.
-func newestProcess(fd int) int {
-	var b [128]byte
-	n, err := unix.Pread(fd, b[:], 0)
-	if err != nil {
-		return 0
-	}
-	line := strings.TrimSpace(string(b[:n]))
-	pid, _ := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:]) // 0: no number
-	return pid
-}
-
 // chaseMost bounds the looks on a host where others make processes all the time.
 const chaseMost = 2000
 
@@ -81,33 +65,11 @@ const looksBehind = 64
 // killBatch reads some names of /proc, kills the marked ones, and returns the
 // place behind the last name that is a number; 0 if there was none.
 func killBatch(proc int, fiber uint32) (met int, next int64) {
-	var buf [2048]byte
-	n, err := unix.Getdents(proc, buf[:])
-	if err != nil {
-		return 0, 0
-	}
-	// struct linux_dirent64: inode (8), next place (8), length (2), type (1), name.
-	const head = 19
-	for b := buf[:n]; len(b) > head; {
-		size := int(binary.NativeEndian.Uint16(b[16:]))
-		if size <= head || size > len(b) {
-			break
+	next = kinetic.Batch(proc, func(pid int) {
+		if f, ok := wall.MarkOf(pid); ok && f == fiber && killExactly(pid, fiber) {
+			met++
 		}
-		name := b[head:size]
-		for i, c := range name {
-			if c == 0 {
-				name = name[:i]
-				break
-			}
-		}
-		next = int64(binary.NativeEndian.Uint64(b[8:]))
-		if pid, err := strconv.Atoi(string(name)); err == nil && pid > 0 {
-			if f, ok := wall.MarkOf(pid); ok && f == fiber && killExactly(pid, fiber) {
-				met++
-			}
-		}
-		b = b[size:]
-	}
+	})
 	return met, next
 }
 

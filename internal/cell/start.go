@@ -3,9 +3,11 @@ package cell
 import (
 	"errors"
 	"fmt"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
+	"nipcells/internal/kinetic"
 	"nipcells/internal/ledger"
 	"nipcells/internal/membrane"
 	"nipcells/internal/wall"
@@ -70,7 +72,8 @@ func (c *cell) launch() error {
 		Mark: &mark, Confinement: c.confinement(), Filter: c.compileFilter(), Path: c.command.Path,
 		Args: append(append([]string{}, c.command.Args...), c.Args...), Env: c.environment(), Dir: c.cwd,
 	}
-	child, err := spawner.Spawn()
+	spawner.Scheduling = kinetic.Scheduling(c.budget.Spectrum)
+	child, err := c.spawn(spawner)
 	if err == nil {
 		c.child = child
 		config := membrane.Config{
@@ -90,6 +93,18 @@ func (c *cell) launch() error {
 		return &ExecError{c.command.Path, failed.Err}
 	}
 	return err
+}
+
+// spawn starts the program. A cell whose CPU time is limited is counted from its first
+// instruction on.
+func (c *cell) spawn(s *wall.Spawner) (*wall.Child, error) {
+	if kinetic.Needed(c.budget) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		// Where the host forbids it to an ordinary user, clocks of processes must do.
+		c.tally, _ = kinetic.OpenTally()
+	}
+	return s.Spawn()
 }
 
 // confineOpener puts the cell's wall around the calling thread, which answers for

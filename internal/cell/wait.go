@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nipcells/internal/kinetic"
 	"nipcells/internal/ledger"
 	"nipcells/internal/wall"
 )
@@ -24,12 +25,14 @@ const GuardDelay = 50 * time.Millisecond
 func (c *cell) wait() int {
 	c.releaseStdio()
 	status, ended := 0, false
-	if c.Started == nil { // else somebody may want to stop it as soon as he knows of it
+	// Not if somebody may want to stop it as soon as he knows of it, or it is metered.
+	if c.Started == nil && !kinetic.Needed(c.budget) {
 		status, ended = c.young()
 	}
 	if !ended {
 		status = c.grown()
 	}
+	c.stopMeter()
 	c.killRest()
 	_, err := c.ledger.Append("exit", ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package),
 		ledger.Number("status", int64(status)), ledger.Number("milliseconds", time.Since(c.started).Milliseconds()))
@@ -77,6 +80,7 @@ func (c *cell) grown() int {
 	// thread that comes back may wait for as long as ten milliseconds for one.
 	runtime.GOMAXPROCS(max(threads, runtime.GOMAXPROCS(0)))
 	go c.membrane.Serve()
+	c.startMeter()
 	defer c.forwardSignals()()
 	if err := c.state.running(c.child.PID); err != nil {
 		c.Report("write the cell's state: " + err.Error())
@@ -93,7 +97,11 @@ func (c *cell) grown() int {
 func (c *cell) reapFirst() int {
 	for {
 		var ws unix.WaitStatus
-		pid, err := unix.Wait4(c.learnDead(0), &ws, 0, nil)
+		var used unix.Rusage
+		pid, err := unix.Wait4(c.learnDead(0), &ws, 0, &used)
+		if err == nil && c.meter != nil {
+			c.meter.Reaped(&used)
+		}
 		switch {
 		case err == unix.EINTR:
 		case err != nil:

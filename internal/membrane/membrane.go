@@ -285,7 +285,7 @@ func (m *Membrane) reply(n *notification, value int64, errno unix.Errno) {
 func (m *Membrane) fault(n *notification) {
 	m.shed() // the cell's user could neither record it nor kill
 	f := Fault{
-		PID: int(n.pid), Program: programName(int(n.pid)), Call: m.config.Arch.CallName(n.nr), Args: n.args,
+		PID: int(n.pid), Program: wall.ProgramName(int(n.pid)), Call: m.config.Arch.CallName(n.nr), Args: n.args,
 		Missing: wall.Missing(m.config.Arch, m.config.Pledge, n.nr, n.args), Killed: !m.config.Deny,
 	}
 	if n.arch != m.config.Arch.Audit() {

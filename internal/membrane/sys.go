@@ -1,9 +1,6 @@
 package membrane
 
 import (
-	"os"
-	"strconv"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -178,21 +175,6 @@ func (m *Membrane) dropLast() {
 		unix.Close(m.last.pidfd)
 	}
 	m.last = thread{}
-}
-
-// programName is what /proc calls the process, with anything that could fool a
-// terminal taken out.
-func programName(pid int) string {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
-	if err != nil {
-		return "?"
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, strings.TrimSuffix(string(b), "\n"))
 }
 
 // fchmodat2 changes the mode of the file behind fd, which may be a path

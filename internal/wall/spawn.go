@@ -20,10 +20,12 @@ type Spawner struct {
 	// all that it forks can be found (see Mark); it cannot dump core either, as
 	// the host's handler would get the cell's memory.
 	Mark *unix.Rlimit
-	Path string
-	Args []string // with argv[0]
-	Env  []string
-	Dir  string // working directory
+	// Scheduling, if not nil, is how it is scheduled, and all that it forks.
+	Scheduling *unix.SchedAttr
+	Path       string
+	Args       []string // with argv[0]
+	Env        []string
+	Dir        string // working directory
 }
 
 // Child is a process that Spawn made.
@@ -163,7 +165,7 @@ func (s *Spawner) image() (*image, error) {
 func (img *image) lay(s *Spawner, pass pass) {
 	const flags = unix.CLONE_VFORK | unix.CLONE_VM | unix.CLONE_FILES | unix.CLONE_CHILD_CLEARTID | unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
 	behind := img.steps
-	img.steps = make([]step, 0, len(behind)+8)
+	img.steps = make([]step, 0, len(behind)+9)
 	add := func(what string, nr uintptr, args ...uintptr) int {
 		st := step{what: what, nr: nr}
 		copy(st.args[:], args)
@@ -177,6 +179,9 @@ func (img *image) lay(s *Spawner, pass pass) {
 	if s.Mark != nil {
 		add(fmt.Sprintf("mark the cell (RLIMIT_MSGQUEUE must allow at least %d)", markHard+1<<16), unix.SYS_PRLIMIT64, 0, unix.RLIMIT_MSGQUEUE, uintptr(unsafe.Pointer(s.Mark)))
 		add("forbid core dumps", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_CORE, uintptr(unsafe.Pointer(&img.noCore)))
+	}
+	if s.Scheduling != nil { // before privileges that it may need are gone
+		add("set the scheduling", unix.SYS_SCHED_SETATTR, 0, uintptr(unsafe.Pointer(s.Scheduling)), 0)
 	}
 	img.steps = append(img.steps, behind...)
 	// If the supervisor dies while the cell is too young to have a guard, the

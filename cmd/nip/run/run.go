@@ -120,12 +120,9 @@ func (p Program) cellOptions(o *Options, messages io.Writer) (*cell.Options, err
 	if err != nil {
 		return nil, err
 	}
-	if o.budget != "" && !o.quiet {
-		reportTo(messages)("this version does not enforce --budget " + o.budget)
-	}
 	options := &cell.Options{
 		Root: root, Plan: plan, Command: command, Args: o.args, Unveil: changes.Unveil, Pledge: changes.Pledge,
-		Replace: changes.SetsPledge, Net: changes.Net, Lookup: p.Lookup, Env: env, Cwd: o.cwd, Deny: o.deny, Hide: true, Degraded: o.degraded,
+		Replace: changes.SetsPledge, Budget: changes.Budget, Net: changes.Net, Lookup: p.Lookup, Env: env, Cwd: o.cwd, Deny: o.deny, Hide: true, Degraded: o.degraded,
 		Report: reportTo(messages), Guard: []string{"nip", guardVerb},
 	}
 	if other {

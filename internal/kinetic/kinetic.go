@@ -1,0 +1,178 @@
+// Package kinetic holds a running cell to its budget (SPEC section 5): it finds the
+// cell's processes by their mark, measures what they use, and suspends them when a
+// window's share is used up. It needs no cgroup, no namespace and no privilege: clocks
+// of processes, /proc, and signals by process descriptor.
+//
+// It never touches a process that does not carry the cell's mark, and never continues
+// one that somebody else has stopped.
+package kinetic
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/internal/capability"
+)
+
+// Config says whom a Meter watches over, and what for.
+type Config struct {
+	Fiber  uint32 // the mark
+	Budget capability.Budget
+	Tally  *Tally      // nil: CPU time is what the cell's processes and their parents say
+	Tell   func(Event) // runs on the meter's thread
+}
+
+// Event is something that a meter did and that people should know.
+type Event struct {
+	What    string // "cpu-evasion": it ran on while it was suspended, and was killed
+	PID     int
+	Program string
+}
+
+// Needed reports whether a budget limits anything that a Meter enforces here.
+func Needed(b capability.Budget) bool { return b.CPU > 0 && b.CPU < 100*runtime.NumCPU() }
+
+// Meter watches over one cell, on one thread.
+type Meter struct {
+	config  Config
+	table   table
+	credit  credit
+	cores   int           // processors of the host
+	held    bool          // the cell is suspended
+	last    time.Duration // when the credit was brought up to date
+	spent   time.Duration // of CPU time until then
+	audited time.Duration // when what was not seen was last added
+	dead    atomic.Int64  // CPU time of processes that the supervisor has reaped, ns
+	wake    int           // eventfd: it shall end
+	ended   chan struct{}
+}
+
+// New returns a meter for a cell that runs already, or is about to.
+func New(c Config) (*Meter, error) {
+	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("make the meter's eventfd: %w", err)
+	}
+	m := &Meter{config: c, cores: runtime.NumCPU(), wake: wake, ended: make(chan struct{})}
+	m.table.fiber, m.table.began = c.Fiber, time.Now()
+	m.credit = newCredit(c.Budget)
+	return m, nil
+}
+
+// Reaped tells the meter what a process of the cell has used that the supervisor
+// waited for: itself and the children that it had waited for. It is safe for
+// concurrent use.
+func (m *Meter) Reaped(u *unix.Rusage) { m.dead.Add(u.Utime.Nano() + u.Stime.Nano()) }
+
+// Run watches until Stop is called.
+func (m *Meter) Run() {
+	runtime.LockOSThread() // and ends with it: its scheduling is its own
+	defer close(m.ended)
+	beQuick()
+	hearNoStops()
+	defer m.table.close()
+	m.table.look()
+	m.table.read()
+	m.last, m.spent = m.table.now, m.used()
+	for {
+		pause := m.step()
+		if m.sleep(pause) {
+			m.resume() // what is left may want to end in order
+			return
+		}
+	}
+}
+
+// Stop ends Run, which continues all that it has suspended, and waits for that.
+func (m *Meter) Stop() {
+	_, _ = unix.Write(m.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // an eventfd takes that
+	<-m.ended
+	unix.Close(m.wake)
+}
+
+// sleep waits, and reports whether the meter shall end.
+func (m *Meter) sleep(d time.Duration) (end bool) {
+	fds := [1]unix.PollFd{{Fd: int32(m.wake), Events: unix.POLLIN}}
+	return pollFor(&fds[0], d) > 0
+}
+
+// Bounds of a step's pause. Idle is for a cell that uses nothing; what it uses in that
+// time before anybody looks it pays back.
+const (
+	shortest = 500 * time.Microsecond
+	watch    = 8 * time.Millisecond // while the cell is suspended
+	idle     = 20 * time.Millisecond
+)
+
+// step brings the books up to date, suspends or resumes, and says when to look again.
+//
+// The clocks of processes are read each time, the tally once a window, and if it can be
+// while the cell is suspended: a count that is running must be fetched from the other
+// processor.
+func (m *Meter) step() time.Duration {
+	ran := m.table.read()
+	if ran || !m.held { // who makes processes runs
+		m.table.look()
+	}
+	now := m.table.now
+	passed := now - m.last
+	m.last = now
+	m.credit.pass(passed, m.unpaid(m.table.spent))
+	if m.held {
+		m.again()
+		if !m.credit.full() || !m.audit(now) || !m.credit.full() {
+			return min(m.credit.wait(), watch)
+		}
+		m.resume()
+		return m.runFor(m.cores)
+	}
+	left := m.credit.some()
+	if left && now-m.audited > m.credit.window {
+		left = m.audit(now)
+	}
+	switch {
+	case !left:
+		m.suspend()
+		return min(m.credit.wait(), watch)
+	case !ran:
+		return idle
+	}
+	// As many processors as before, and what was begun of another.
+	return m.runFor(int((m.table.passed + passed - 1) / max(passed, 1)))
+}
+
+// audit charges what nobody has seen run, and reports whether anything is left.
+func (m *Meter) audit(now time.Duration) (left bool) {
+	m.audited = now
+	m.credit.pass(0, m.unpaid(m.used()))
+	return m.credit.some()
+}
+
+// unpaid is how much of what the cell has spent in all has not been charged.
+func (m *Meter) unpaid(spent time.Duration) time.Duration {
+	used := max(0, spent-m.spent)
+	m.spent += used
+	return used
+}
+
+// runFor is how long what is left lasts if so many processors work for the cell.
+func (m *Meter) runFor(processors int) time.Duration {
+	processors = min(max(processors, 1), m.cores)
+	return min(max(m.credit.left/time.Duration(processors), shortest), m.credit.window)
+}
+
+// used is the CPU time that the cell has used in all.
+func (m *Meter) used() time.Duration {
+	sum := m.table.spent
+	if m.config.Tally != nil {
+		if t, err := m.config.Tally.Read(); err == nil {
+			sum = max(sum, t)
+		}
+		return sum
+	}
+	return max(sum, m.table.inherited(time.Duration(m.dead.Load())))
+}

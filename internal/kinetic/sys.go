@@ -1,0 +1,219 @@
+package kinetic
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// clockOf is the CPU time of a process and of all threads that it has had, by its
+// clock (clock_getcpuclockid(3): the complement of its number, shifted by three, and
+// CPUCLOCK_SCHED). It fails for a process that is gone.
+func clockOf(pid int) (time.Duration, error) {
+	const sched = 2 // CPUCLOCK_SCHED, linux/posix-timers_types.h
+	var t unix.Timespec
+	if _, _, errno := unix.RawSyscall(unix.SYS_CLOCK_GETTIME, uintptr(int32(^pid<<3|sched)), uintptr(unsafe.Pointer(&t)), 0); errno != 0 {
+		return 0, errno
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// beQuick asks for a short slice for all threads of the supervisor, and those that they
+// will make: who has one is woken sooner (sched(7), sched_runtime of sched_setattr(2),
+// Linux 6.12; 0.1 ms is the least). All, because Go may need any of them to let the
+// meter go on. An older kernel ignores it.
+func beQuick() {
+	quick := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Runtime: 100_000}
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return
+	}
+	for _, t := range threads {
+		if tid, err := strconv.Atoi(t.Name()); err == nil {
+			_ = unix.SchedSetAttr(tid, &quick, 0) // it has ended, or stays slow
+		}
+	}
+}
+
+// pollFor is ppoll(2) on one descriptor. Go's scheduler is not told that the thread
+// waits: it would give the processor to others and take it back, hundreds of times a
+// second, and wake a thread that looks after such waits each 20 us. Where it wants all
+// threads to stop, its signal ends the wait.
+func pollFor(fd *unix.PollFd, d time.Duration) (ready int) {
+	t := unix.NsecToTimespec(int64(d))
+	n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fd)), 1, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
+	if errno != 0 { // EINTR: it is asked again soon enough
+		return 0
+	}
+	return int(n)
+}
+
+// sigaction is struct kernel_sigaction (asm-generic/signal.h); x86-64 has the restorer.
+type sigaction struct {
+	handler, flags, restorer, mask uintptr
+}
+
+// hearNoStops asks the kernel not to signal the supervisor when its child, the
+// program, is stopped and continued: that would be twice a window, and each time a
+// thread of the runtime would wake up for nothing.
+func hearNoStops() {
+	const noStops = 1 // SA_NOCLDSTOP
+	var a sigaction
+	const size = unsafe.Sizeof(a.mask)
+	if _, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), 0, uintptr(unsafe.Pointer(&a)), size, 0, 0); errno != 0 {
+		return
+	}
+	a.flags |= noStops
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&a)), 0, size, 0, 0) // only costs
+}
+
+// status is what /proc/<pid>/stat says (proc_pid_stat(5)).
+type status struct {
+	state    byte
+	parent   int
+	terminal bool // it has one
+	threads  int
+	children time.Duration // CPU time of children that it has waited for
+}
+
+var errStat = errors.New("not as proc_pid_stat(5) says")
+
+// tick is a clock tick of /proc: USER_HZ is 100 on all machines that we run on.
+const tick = time.Second / 100
+
+// statusOf reads an open /proc/<pid>/stat.
+func statusOf(fd int) (s status, err error) {
+	var b [1024]byte
+	n, err := unix.Pread(fd, b[:], 0)
+	if err != nil {
+		return s, err // ESRCH: the process is gone
+	}
+	// The name, in parentheses, may hold any byte.
+	end := bytes.LastIndexByte(b[:n], ')')
+	if end < 0 {
+		return s, errStat
+	}
+	f := strings.Fields(string(b[end+1 : n])) // from the third field on
+	if len(f) < 18 || len(f[0]) != 1 {
+		return s, errStat
+	}
+	s.state = f[0][0]
+	s.parent, err = strconv.Atoi(f[1])
+	s.terminal = f[4] != "0"
+	user, err1 := strconv.ParseInt(f[13], 10, 64)
+	system, err2 := strconv.ParseInt(f[14], 10, 64)
+	threads, err3 := strconv.Atoi(f[17])
+	s.threads = threads
+	s.children = time.Duration(user+system) * tick
+	return s, errors.Join(err, err1, err2, err3)
+}
+
+// pendingStop returns the signal that stops a process as soon as it goes on, by a key
+// of its terminal, say; 0 if there is none. settled says that our own SIGSTOP has
+// arrived, and one that waits is somebody else's.
+func pendingStop(pid int, settled bool) unix.Signal {
+	pending := signals(pid, "SigPnd", "ShdPnd")
+	for _, s := range []unix.Signal{unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU} {
+		if s == unix.SIGSTOP && !settled {
+			continue
+		}
+		if pending>>(s-1)&1 != 0 {
+			return s
+		}
+	}
+	return 0
+}
+
+// signals is the union of some sets of proc_pid_status(5), signal 1 in bit 0.
+func signals(pid int, sets ...string) (all uint64) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil { // it is gone
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(line, ":"); slices.Contains(sets, name) {
+			bits, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			if err == nil {
+				all |= bits
+			}
+		}
+	}
+	return all
+}
+
+// waitsForChildren reports whether a process of one thread is in wait4(2) or waitid(2),
+// or does not let that be seen (proc_pid_wchan(5)).
+func waitsForChildren(pid int) bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/wchan")
+	return err != nil || len(text) < 2 || bytes.HasPrefix(text, []byte("do_wait"))
+}
+
+// napFor sleeps for a moment that is too short to tell Go's scheduler of.
+func napFor(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0) // EINTR: a shorter one
+}
+
+// Newest reads from an open /proc/loadavg the process number that was given out last,
+// the fifth field of proc_loadavg(5); 0 if it cannot be read. Where numbers begin anew at the low end, it is found so and
+// not behind the highest.
+func Newest(fd int) int {
+	var b [128]byte
+	n, err := unix.Pread(fd, b[:], 0)
+	if err != nil {
+		return 0
+	}
+	line := strings.TrimSpace(string(b[:n]))
+	pid, _ := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:]) // 0: no number
+	return pid
+}
+
+// EachProcess calls f for the number of each process, in their order.
+func EachProcess(f func(pid int)) error {
+	proc, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(proc)
+	for {
+		if next := Batch(proc, f); next == 0 {
+			return nil
+		}
+	}
+}
+
+// Batch reads some names of an open /proc and calls f for those that are numbers of
+// processes. It returns the place behind the last of them, 0 if there was none.
+func Batch(proc int, f func(pid int)) (next int64) {
+	var buf [2048]byte
+	n, err := unix.Getdents(proc, buf[:])
+	if err != nil {
+		return 0
+	}
+	// struct linux_dirent64: inode (8), next place (8), length (2), type (1), name.
+	const head = 19
+	for b := buf[:n]; len(b) > head; {
+		size := int(binary.NativeEndian.Uint16(b[16:]))
+		if size <= head || size > len(b) {
+			break
+		}
+		name := b[head:size]
+		if end := bytes.IndexByte(name, 0); end >= 0 {
+			name = name[:end]
+		}
+		next = int64(binary.NativeEndian.Uint64(b[8:]))
+		if pid, err := strconv.Atoi(string(name)); err == nil && pid > 0 {
+			f(pid)
+		}
+		b = b[size:]
+	}
+	return next
+}

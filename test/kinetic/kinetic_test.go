@@ -1,0 +1,164 @@
+// Package kinetic tests in real cells that budgets hold, and that programs under them
+// are slower, not broken.
+package kinetic
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"nipcells/test/rig"
+)
+
+func TestMain(m *testing.M) { rig.Main(m) }
+
+// stage is a root with the package "load" (testdata/load.c).
+func stage(t *testing.T) *rig.Root {
+	t.Helper()
+	r := rig.NewRoot(t)
+	tree := r.Base + "/tree"
+	if err := os.MkdirAll(tree+"/bin", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	source := filepath.Join(rig.Source(), "test/kinetic/testdata/load.c")
+	c := exec.Command("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-o", tree+"/bin/load", source)
+	if text, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v: %s", err, text)
+	}
+	r.Must("graft", "-q", "dir:"+tree, "--name", "load", "--version", "1", "-o", r.Base+"/load.npk")
+	r.Must("install", "-q", r.Base+"/load.npk")
+	return r
+}
+
+// seconds is how long a load works: its start is not limited, and must not count.
+func seconds() string {
+	if os.Getenv("NIP_SOAK") != "" {
+		return "10"
+	}
+	return "3"
+}
+
+// shareOf reads what a load says that it has used, in per cent of one core.
+func shareOf(t *testing.T, text string) float64 {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		var used, of float64
+		if n, _ := fmt.Sscanf(line, "used %f of %f", &used, &of); n == 2 && of > 0 {
+			return 100 * used / of
+		}
+	}
+	t.Fatalf("no figure in %q", text)
+	return 0
+}
+
+// Whatever processes do, they get what the budget says, and not less where the host has
+// it: half of it at least must come, however busy the test machine is.
+func TestShares(t *testing.T) {
+	r := stage(t)
+	tests := []struct {
+		load    string
+		percent int
+	}{
+		{"procs 1", 10}, {"procs 1", 25}, {"procs 1", 50}, {"procs 8", 10}, {"procs 8", 50}, {"procs 64", 25}, {"procs 64", 50},
+		{"threads 16", 10}, {"threads 16", 25}, {"threads 16", 50}, {"leaderless 1", 25}, {"between 1", 25},
+	}
+	const tolerance = 2
+	for _, test := range tests {
+		t.Run(fmt.Sprintf("%s at %d", test.load, test.percent), func(t *testing.T) {
+			got := shareOf(t, r.Must(append([]string{"run", "--budget", fmt.Sprintf("cpu=%d%%", test.percent), "load"}, append(strings.Fields(test.load), seconds())...)...))
+			t.Logf("%.2f %%", got)
+			if got > float64(test.percent+tolerance) || got < float64(test.percent)/2 {
+				t.Errorf("%.2f %% of a core, want %d", got, test.percent)
+			}
+		})
+	}
+	t.Run("without a budget", func(t *testing.T) { // the load is one
+		if got := shareOf(t, r.Must("run", "load", "procs", "4", "1")); got < 60 {
+			t.Errorf("%.2f %% of a core without a budget", got)
+		}
+	})
+}
+
+// Children for whom nobody waits, and who end between two looks, are charged where the
+// kernel counts for us.
+func TestHidden(t *testing.T) {
+	r := stage(t)
+	text, err := os.ReadFile("/proc/sys/kernel/perf_event_paranoid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if level, err := strconv.Atoi(strings.TrimSpace(string(text))); err != nil || level > 2 && os.Getuid() != 0 {
+		t.Logf("the kernel counts for root alone here (perf_event_paranoid %s)", text)
+		return
+	}
+	for _, n := range []string{"1", "4"} {
+		got := shareOf(t, r.Must("run", "--budget", "cpu=25%", "load", "hidden", n, seconds()))
+		t.Logf("%s: %.2f %%", n, got)
+		if got > 27 {
+			t.Errorf("%s hidden children: %.2f %% of a core, want 25", n, got)
+		}
+	}
+}
+
+// Who continues himself does not get more, or is ended, and the ledger says so.
+func TestEvasion(t *testing.T) {
+	for _, load := range []string{"timer", "mutual"} {
+		t.Run(load, func(t *testing.T) {
+			r := stage(t)
+			got := r.Run("run", "--budget", "cpu=10%", "load", load, "1", "10")
+			if got.Code == 0 {
+				if share := shareOf(t, got.Stdout); share > 12 {
+					t.Errorf("%.2f %% of a core, want 10", share)
+				}
+				return
+			}
+			if got.Code != 137 || !strings.Contains(got.Stderr, "was killed: it went on while its cell was suspended") {
+				t.Errorf("status %d: %s", got.Code, got.Stderr)
+			}
+			if ledger := r.Must("ledger"); !strings.Contains(ledger, "cpu-evasion") {
+				t.Errorf("the ledger does not tell: %s", ledger)
+			}
+		})
+	}
+}
+
+// Nobody in the cell notices that it is suspended.
+func TestUnnoticed(t *testing.T) {
+	r := stage(t)
+	for load, want := range map[string]string{"waits": "stops 0, ended 1\n", "stopped": "went on 0 of ", "sleeps": "late 0\n"} {
+		t.Run(load, func(t *testing.T) {
+			if text := r.Must("run", "--budget", "cpu=25%", "load", load, "1", "3"); !strings.Contains(text, want) {
+				t.Errorf("%q, want %q in it", text, want)
+			}
+		})
+	}
+}
+
+// A suspended cell ends at once, and so does one whose supervisor is killed.
+func TestEnd(t *testing.T) {
+	r := stage(t)
+	for _, sign := range []string{"stop", "kill"} {
+		t.Run(sign, func(t *testing.T) {
+			c := r.Command("run", "--budget", "cpu=5%", "load", "procs", "8", "60")
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Process.Kill() }() // it has ended, if all went well
+			time.Sleep(time.Second)
+			if sign == "stop" {
+				r.Must("stop", strings.Fields(strings.Split(r.Must("ps"), "\n")[1])[0])
+			} else if err := c.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Wait() // how it ended is not the question
+			rig.Until(t, 5*time.Second, "nothing is left", func() bool {
+				return exec.Command("pgrep", "-f", r.Base+".*bin/load").Run() != nil
+			})
+		})
+	}
+}
