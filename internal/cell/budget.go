@@ -30,12 +30,17 @@ func (c *cell) stopMeter() {
 	}
 }
 
-// onBudget records what the meter did to a process.
+// onBudget records that the meter killed a process.
 func (c *cell) onBudget(e kinetic.Event) {
-	_, err := c.ledger.Append("budget", ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package),
-		ledger.Text("what", e.What), ledger.Text("program", e.Program), ledger.Number("pid", int64(e.PID)))
-	if err != nil {
+	fields := []ledger.Field{ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package),
+		ledger.Text("what", e.What), ledger.Text("program", e.Program), ledger.Number("pid", int64(e.PID))}
+	why := "it went on while its cell was suspended, again and again"
+	if e.What == "memory" {
+		fields = append(fields, ledger.Number("used", e.Used), ledger.Number("limit", e.Limit))
+		why = fmt.Sprintf("its cell had %d MB of memory, and it most of that", e.Used>>20)
+	}
+	if _, err := c.ledger.Append("budget", fields...); err != nil {
 		c.Report("ledger: " + err.Error())
 	}
-	c.Report(fmt.Sprintf("%s (process %d) was killed: it went on while its cell was suspended, again and again (budget %s)", e.Program, e.PID, c.budget))
+	c.Report(fmt.Sprintf("%s (process %d) was killed: %s (budget %s)", e.Program, e.PID, why, c.budget))
 }

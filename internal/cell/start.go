@@ -72,7 +72,7 @@ func (c *cell) launch() error {
 		Mark: &mark, Confinement: c.confinement(), Filter: c.compileFilter(), Path: c.command.Path,
 		Args: append(append([]string{}, c.command.Args...), c.Args...), Env: c.environment(), Dir: c.cwd,
 	}
-	spawner.Scheduling = kinetic.Scheduling(c.budget.Spectrum)
+	spawner.Scheduling = kinetic.Scheduling(c.budget)
 	child, err := c.spawn(spawner)
 	if err == nil {
 		c.child = child
@@ -98,7 +98,7 @@ func (c *cell) launch() error {
 // spawn starts the program. A cell whose CPU time is limited is counted from its first
 // instruction on.
 func (c *cell) spawn(s *wall.Spawner) (*wall.Child, error) {
-	if kinetic.Needed(c.budget) {
+	if kinetic.LimitsCPU(c.budget) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		// Where the host forbids it to an ordinary user, clocks of processes must do.

@@ -28,19 +28,26 @@ type Config struct {
 
 // Event is something that a meter did and that people should know.
 type Event struct {
-	What    string // "cpu-evasion": it ran on while it was suspended, and was killed
-	PID     int
-	Program string
+	// What is "cpu-evasion" where a process ran on while it was suspended, and "memory"
+	// where the cell had more than its budget, and this process most of it. Both are killed.
+	What        string
+	PID         int
+	Program     string
+	Used, Limit int64 // bytes of memory
 }
 
 // Needed reports whether a budget limits anything that a Meter enforces here.
-func Needed(b capability.Budget) bool { return b.CPU > 0 && b.CPU < 100*runtime.NumCPU() }
+func Needed(b capability.Budget) bool { return b.Memory > 0 || LimitsCPU(b) }
+
+// LimitsCPU reports whether a budget gives less CPU time than the host has.
+func LimitsCPU(b capability.Budget) bool { return b.CPU > 0 && b.CPU < 100*runtime.NumCPU() }
 
 // Meter watches over one cell, on one thread.
 type Meter struct {
 	config  Config
 	table   table
 	credit  credit
+	memory  ceiling
 	cores   int           // processors of the host
 	held    bool          // the cell is suspended
 	last    time.Duration // when the credit was brought up to date
@@ -60,6 +67,7 @@ func New(c Config) (*Meter, error) {
 	m := &Meter{config: c, cores: runtime.NumCPU(), wake: wake, ended: make(chan struct{})}
 	m.table.fiber, m.table.began = c.Fiber, time.Now()
 	m.credit = newCredit(c.Budget)
+	m.memory = ceiling{limit: c.Budget.Memory, tell: c.Tell}
 	return m, nil
 }
 
@@ -81,7 +89,7 @@ func (m *Meter) Run() {
 	for {
 		pause := m.step()
 		if m.sleep(pause) {
-			m.resume() // what is left may want to end in order
+			m.goOn(m.stopped()) // what is left may want to end in order
 			return
 		}
 	}
@@ -108,22 +116,35 @@ const (
 	idle     = 20 * time.Millisecond
 )
 
-// step brings the books up to date, suspends or resumes, and says when to look again.
-//
-// The clocks of processes are read each time, the tally once a window, and if it can be
-// while the cell is suspended: a count that is running must be fetched from the other
-// processor.
-func (m *Meter) step() time.Duration {
+// step looks for new processes, has each limit kept, and says when to look again.
+func (m *Meter) step() (pause time.Duration) {
 	ran := m.table.read()
 	if ran || !m.held { // who makes processes runs
 		m.table.look()
 	}
+	m.watchHeld()
+	pause = idle
+	if LimitsCPU(m.config.Budget) {
+		pause = m.pace(ran)
+	}
+	if m.memory.limit > 0 {
+		pause = min(pause, m.watchMemory())
+	}
+	return pause
+}
+
+// pace brings the books of CPU time up to date, suspends or resumes.
+//
+// The clocks of processes are read each time, the tally once a window, and if it can be
+// while the cell is suspended: a count that is running must be fetched from the other
+// processor.
+func (m *Meter) pace(ran bool) time.Duration {
 	now := m.table.now
 	passed := now - m.last
 	m.last = now
 	m.credit.pass(passed, m.unpaid(m.table.spent))
 	if m.held {
-		m.again()
+		m.stop(m.busy())
 		if !m.credit.full() || !m.audit(now) || !m.credit.full() {
 			return min(m.credit.wait(), watch)
 		}
@@ -138,6 +159,9 @@ func (m *Meter) step() time.Duration {
 	case !left:
 		m.suspend()
 		return min(m.credit.wait(), watch)
+	case !ran && len(m.stopped()) > 0: // whose turn it is waits for others
+		m.resume()
+		return nearest
 	case !ran:
 		return idle
 	}

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nipcells/internal/capability"
 )
 
 // What a spectrum means (SPEC section 5) for a cell's turn beside other programs.
@@ -31,13 +33,18 @@ func windowOf(spectrum string) time.Duration {
 	return spectrums["matter"].window
 }
 
-// Scheduling is how processes of a spectrum are scheduled; nil where none is named.
+// Scheduling is how processes of a cell with a budget are scheduled; nil where it names
+// no spectrum and nothing else that a meter watches over. What is metered has a longer
+// slice than the meter, which is woken at once then.
 // It needs no privilege as long as nothing is raised, and is inherited by what they
 // fork; the filter lets no process change another's, and nobody his own back up.
-func Scheduling(spectrum string) *unix.SchedAttr {
-	s, ok := spectrums[spectrum]
-	if !ok {
+func Scheduling(b capability.Budget) *unix.SchedAttr {
+	s, ok := spectrums[b.Spectrum]
+	switch {
+	case !ok && !Needed(b):
 		return nil
+	case !ok:
+		s = spectrums["matter"]
 	}
 	return &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: s.policy, Nice: s.nice, Runtime: uint64(s.slice)}
 }

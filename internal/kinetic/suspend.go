@@ -1,6 +1,7 @@
 package kinetic
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 // reported until the process is continued).
 
 const (
+	// together is how many processes go on at a time for each processor of the host.
+	together = 2
 	// lasting is how long it is believed which signals a process handles.
 	lasting = time.Second
 	// few processes are all asked for signals that stop them, beyond that only those
@@ -55,15 +58,14 @@ func (m *Meter) busy() (list []*process) {
 	return list
 }
 
-// again stops who has run since, and ends who makes others continue it.
-func (m *Meter) again() {
+// watchHeld ends who makes others continue it.
+func (m *Meter) watchHeld() {
 	for _, p := range m.table.all {
 		if p.held && p.settled > 0 && p.clock-p.settled > slack {
 			m.evaded(p, m.table.now)
 		}
 		p.settled = p.clock
 	}
-	m.stop(m.busy())
 }
 
 // evaded stops a process once more that ran although it was stopped: whoever has the
@@ -79,7 +81,7 @@ func (m *Meter) evaded(p *process, now time.Duration) {
 		return
 	}
 	if unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0) == nil {
-		m.config.Tell(Event{"cpu-evasion", p.pid, wall.ProgramName(p.pid)})
+		m.config.Tell(Event{What: "cpu-evasion", PID: p.pid, Program: wall.ProgramName(p.pid)})
 	}
 	p.evasions = 0
 }
@@ -94,60 +96,111 @@ func (m *Meter) stop(busy []*process) {
 			return // gone, or stopped by others; 'Z' says nothing of threads that are left
 		}
 		p.held, p.settled = true, 0 // before its parent is looked at: numbers of parents may lead in a circle
-		if parent := m.table.find(p.parent); parent != nil && (slices.Contains(busy, parent) || parent.notices(m.table.now)) {
-			add(parent)
-			parents[parent] = true
+		if parent := m.table.find(p.parent); parent != nil {
+			if parent.notes = parent.notices(m.table.now); parent.notes || slices.Contains(busy, parent) {
+				add(parent)
+				parents[parent] = true
+			}
 		}
 		list = append(list, p)
 	}
 	for _, p := range busy {
 		add(p)
 	}
+	awake := make(map[int]bool) // parents that have not stopped yet: their children go on till the next look
 	for _, p := range list {
+		if awake[p.parent] {
+			p.held, awake[p.pid] = false, true
+			continue
+		}
 		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGSTOP, nil, 0) // ESRCH: it has ended
-		if parents[p] {
-			p.settle()
+		if parents[p] && !p.settle() {
+			awake[p.pid] = true
 		}
 	}
 }
 
 // notices reports whether a process could see that a child of it is stopped: it waits
-// for one, or for the signal, or has a handler that is called.
+// for that, or for the signal, or has a handler that is called.
 func (p *process) notices(now time.Duration) bool {
-	if p.update() != nil || p.state == 'R' || p.threads > 1 {
-		return true
+	if p.update() != nil || p.threads > 1 || p.state == 'R' {
+		return true // it may be about to wait
 	}
 	if p.known == 0 || now-p.known > lasting {
 		p.handles, p.known = signals(p.pid, "SigCgt", "SigBlk")>>(unix.SIGCHLD-1)&1 != 0, now
 	}
-	return p.handles || waitsForChildren(p.pid)
+	return p.handles || waitsForStops(p.pid)
 }
 
-// settle waits until a process that was sent SIGSTOP has stopped, or is not about to.
-func (p *process) settle() {
-	const looks, pause = 20, 30 * time.Microsecond
+// settle waits until a process that was sent SIGSTOP has stopped, and reports whether
+// it has: beside many others it may have to wait for a processor to do that.
+func (p *process) settle() bool {
+	const looks, pause = 100, 50 * time.Microsecond
 	for range looks {
 		if p.update() != nil || p.state == 'T' || p.state == 'Z' {
-			return
+			return true
 		}
 		napFor(pause)
 	}
+	return false
 }
 
-// resume continues who was stopped, children before the parents that had stopped
-// before them.
+// resume continues who was stopped. If these are many they take turns, so that neither
+// the meter nor the rest of the host waits behind all of them.
 func (m *Meter) resume() {
 	m.held = false
 	for _, p := range m.table.all {
 		p.load /= 2
 	}
-	list := slices.DeleteFunc(slices.Clone(m.table.all), func(p *process) bool { return !p.held })
+	list := m.stopped()
+	if len(list) > together*m.cores {
+		list = m.turn(list)
+	}
+	m.goOn(list)
+}
+
+// stopped is whom we have stopped, parents before children.
+func (m *Meter) stopped() []*process {
+	return slices.DeleteFunc(slices.Clone(m.table.all), func(p *process) bool { return !p.held })
+}
+
+// turn is who of the stopped goes on: who has waited longest, with those that must not
+// see each other stopped.
+func (m *Meter) turn(list []*process) []*process {
+	chosen := make(map[*process]bool)
+	var choose func(p *process)
+	choose = func(p *process) {
+		if p == nil || !p.held || chosen[p] {
+			return
+		}
+		chosen[p] = true
+		parent := m.table.find(p.parent)
+		if parent == nil || !parent.notes {
+			return
+		}
+		choose(parent)
+		for _, sibling := range list {
+			if sibling.parent == parent.pid {
+				choose(sibling)
+			}
+		}
+	}
+	waited := slices.Clone(list)
+	slices.SortStableFunc(waited, func(a, b *process) int { return cmp.Compare(a.went, b.went) })
+	for _, p := range waited[:together*m.cores] {
+		choose(p)
+	}
+	return slices.DeleteFunc(list, func(p *process) bool { return !chosen[p] })
+}
+
+// goOn continues processes, children before the parents that had stopped before them.
+func (m *Meter) goOn(list []*process) {
 	for _, p := range slices.Backward(list) {
 		stop := unix.Signal(0)
 		if p.terminal || len(list) <= few {
 			stop = pendingStop(p.pid, !p.again && p.update() == nil && p.state == 'T')
 		}
-		p.held, p.settled, p.again = false, 0, false
+		p.held, p.settled, p.again, p.went = false, 0, false, m.table.now
 		if stop == unix.SIGSTOP {
 			continue // it stays what somebody else wants it to be
 		}

@@ -149,11 +149,61 @@ func signals(pid int, sets ...string) (all uint64) {
 	return all
 }
 
-// waitsForChildren reports whether a process of one thread is in wait4(2) or waitid(2),
-// or does not let that be seen (proc_pid_wchan(5)).
-func waitsForChildren(pid int) bool {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/wchan")
-	return err != nil || len(text) < 2 || bytes.HasPrefix(text, []byte("do_wait"))
+// waitsForStops reports whether a process of one thread waits for children that end or
+// stop (waitpid(2) with WUNTRACED), or does not let that be seen
+// (/proc/<pid>/syscall of proc(5): the number of the call, and its arguments).
+func waitsForStops(pid int) bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/syscall")
+	f := strings.Fields(string(text))
+	if err != nil || len(f) == 0 {
+		return true
+	}
+	options := 0
+	switch f[0] {
+	case strconv.Itoa(unix.SYS_WAIT4):
+		options = 3
+	case strconv.Itoa(unix.SYS_WAITID):
+		options = 4
+	}
+	if options == 0 || options >= len(f) {
+		return false
+	}
+	bits, err := strconv.ParseUint(f[options], 0, 64)
+	return err != nil || bits&unix.WUNTRACED != 0
+}
+
+// memoryOf reads an open /proc/<pid>/statm (proc_pid_statm(5)): bytes in memory, and
+// bytes of data and stack. Nothing is left of a process that is gone.
+func memoryOf(fd int) (resident, data int64) {
+	var b [256]byte
+	n, err := unix.Pread(fd, b[:], 0)
+	if err != nil {
+		return 0, 0
+	}
+	var f [6]int64
+	for i, word := range strings.Fields(string(b[:n])) {
+		if i < len(f) {
+			f[i], _ = strconv.ParseInt(word, 10, 64) // the kernel's own numbers
+		}
+	}
+	page := int64(unix.Getpagesize())
+	return f[1] * page, f[5] * page
+}
+
+// exactMemoryOf is how many bytes a process has for itself, and its part of those that
+// it shares, without files (proc_pid_smaps_rollup(5)).
+func exactMemoryOf(pid int) (sum int64) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/smaps_rollup")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(line, ":"); name == "Pss_Anon" || name == "Pss_Shmem" {
+			n, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64) // likewise
+			sum += n << 10
+		}
+	}
+	return sum
 }
 
 // napFor sleeps for a moment that is too short to tell Go's scheduler of.

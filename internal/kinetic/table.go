@@ -16,13 +16,21 @@ type process struct {
 	pidfd  int
 	stat   int           // /proc/<pid>/stat
 	status               // as last read
+	statm  int           // /proc/<pid>/statm
 	clock  time.Duration // its CPU time when it was last read
 	passed time.Duration // of which since the reading before
 	load   time.Duration // what it has used in this window, half of that in the last, and so on
 
 	handles  bool          // SIGCHLD means something to it, as far as it was known
 	known    time.Duration // when
+	resident int64         // bytes that it has in memory, or those that count, as they were last read
+	data     int64         // bytes that it could write to
+	lease    int64         // how many it may have of these
+	killed   bool
+
 	held     bool          // we have stopped it
+	went     time.Duration // when it was last continued
+	notes    bool          // it could have seen a child stopped when it was last looked at
 	again    bool          // more than once
 	settled  time.Duration // its clock when it had stopped
 	evasions int           // how often it ran although it was stopped
@@ -93,6 +101,11 @@ func (t *table) add(pid int) {
 		unix.Close(p.pidfd)
 		return
 	}
+	if p.statm, err = unix.Open("/proc/"+strconv.Itoa(pid)+"/statm", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		unix.Close(p.stat)
+		unix.Close(p.pidfd)
+		return
+	}
 	// The descriptors are those of whom we asked about.
 	if f, ok := wall.MarkOf(pid); !ok || f != t.fiber || p.update() != nil {
 		p.close()
@@ -108,6 +121,7 @@ func (p *process) update() (err error) {
 }
 
 func (p *process) close() {
+	unix.Close(p.statm)
 	unix.Close(p.stat)
 	unix.Close(p.pidfd)
 }

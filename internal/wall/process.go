@@ -4,6 +4,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // ProgramName is what /proc calls the process, with anything that could fool a
@@ -19,4 +21,15 @@ func ProgramName(pid int) string {
 		}
 		return r
 	}, strings.TrimSuffix(string(b), "\n"))
+}
+
+// LimitData sets how many bytes of data a process may have (RLIMIT_DATA), no more than
+// its hard limit: private memory that can be written, whether it is used or not.
+func LimitData(pid int, most uint64) error {
+	var l unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_DATA, nil, &l); err != nil {
+		return err
+	}
+	l.Cur = min(most, l.Max)
+	return unix.Prlimit(pid, unix.RLIMIT_DATA, &l, nil)
 }

@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { rig.Main(m) }
 
-// stage is a root with the package "load" (testdata/load.c).
+// stage is a root with the package "load" (testdata).
 func stage(t *testing.T) *rig.Root {
 	t.Helper()
 	r := rig.NewRoot(t)
@@ -25,10 +25,12 @@ func stage(t *testing.T) *rig.Root {
 	if err := os.MkdirAll(tree+"/bin", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	source := filepath.Join(rig.Source(), "test/kinetic/testdata/load.c")
-	c := exec.Command("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-o", tree+"/bin/load", source)
-	if text, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("gcc: %v: %s", err, text)
+	for _, name := range []string{"load", "hog"} {
+		source := filepath.Join(rig.Source(), "test/kinetic/testdata", name+".c")
+		c := exec.Command("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-o", tree+"/bin/"+name, source)
+		if text, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("gcc: %v: %s", err, text)
+		}
 	}
 	r.Must("graft", "-q", "dir:"+tree, "--name", "load", "--version", "1", "-o", r.Base+"/load.npk")
 	r.Must("install", "-q", r.Base+"/load.npk")
@@ -159,6 +161,67 @@ func TestEnd(t *testing.T) {
 			rig.Until(t, 5*time.Second, "nothing is left", func() bool {
 				return exec.Command("pgrep", "-f", r.Base+".*bin/load").Run() != nil
 			})
+		})
+	}
+}
+
+// A cell has no more memory than its budget says, and a little for the time until the
+// meter looks: the machine that runs the tests is a busy one. Who asks for memory is
+// refused it where the kernel can tell, else killed, and the ledger tells.
+func TestMemory(t *testing.T) {
+	r := stage(t)
+	const limit, beyond, wanted = 256, 96, 2048 // MB
+	for _, load := range []string{"mmap 1", "brk 1", "malloc 1", "threads 16", "huge 1", "shared 1", "memfd 1"} {
+		t.Run(load, func(t *testing.T) {
+			got := r.Run(append(append([]string{"run", "--budget", fmt.Sprintf("memory=%dM", limit), "load/hog"}, strings.Fields(load)...), strconv.Itoa(wanted))...)
+			var peak, refused, killed, done int
+			if n, err := fmt.Sscanf(got.Stdout, "peak %d refused %d killed %d done %d", &peak, &refused, &killed, &done); n != 4 {
+				t.Fatalf("%v: %q %s", err, got.Stdout, got.Stderr)
+			}
+			t.Logf("%.1f MB over, refused %d, killed %d", float64(peak)/(1<<20)-limit, refused, killed)
+			if peak > (limit+beyond)<<20 || done > 0 || refused+killed != 1 {
+				t.Errorf("%s", got.Stdout)
+			}
+			if killed > 0 && !strings.Contains(got.Stderr, "MB of memory, and it most of that (budget memory=256M)") {
+				t.Errorf("nobody was told: %q", got.Stderr)
+			}
+		})
+	}
+	if ledger := r.Must("ledger", "--json"); !strings.Contains(ledger, `"memory"`) {
+		t.Error("the ledger does not tell of memory")
+	}
+	t.Run("enough", func(t *testing.T) { // the control: what fits is left alone
+		if got := r.Must("run", "--budget", "memory=256M", "load/hog", "malloc", "4", "128"); !strings.Contains(got, "refused 0 killed 0 done 4") {
+			t.Error(got)
+		}
+	})
+	t.Run("shared by many", func(t *testing.T) { // counted once
+		if got := r.Must("run", "--budget", "memory=256M", "load", "procs", "32", "1"); !strings.Contains(got, "used ") {
+			t.Error(got)
+		}
+	})
+}
+
+// A cell of many processes that grow together is held as well, if less exactly.
+func TestMemoryOfMany(t *testing.T) {
+	r := stage(t)
+	for _, load := range []string{"mmap 32", "huge 32", "shared 32", "memfd 8", "cow 16"} {
+		t.Run(load, func(t *testing.T) {
+			got := r.Run(append(append([]string{"run", "--budget", "memory=256M", "load/hog"}, strings.Fields(load)...), "2048")...)
+			most := 0
+			for line := range strings.Lines(got.Stderr) {
+				if _, after, ok := strings.Cut(line, "its cell had "); ok {
+					var n int
+					if _, err := fmt.Sscanf(after, "%d MB", &n); err != nil {
+						t.Fatal(err)
+					}
+					most = max(most, n)
+				}
+			}
+			t.Logf("at most %d MB of 256", most)
+			if most > 1024 || !strings.Contains(got.Stdout, "peak ") {
+				t.Errorf("%d MB: %s", most, got.Stdout)
+			}
 		})
 	}
 }

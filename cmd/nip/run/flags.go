@@ -54,7 +54,7 @@ func Flags(o *Options) *flag.FlagSet {
 	f.StringVar(&o.pledge, "pledge", "", "what the program may do, instead of what its package asks: `LIST` of STDIO, RPATH, WPATH, CPATH, FATTR, INET, UDP, UNIX, TTY, EXEC, PROC, with commas; -WORD takes a part away; NONE")
 	f.Var(&o.net, "net", "whom the sockets of INET and UDP reach, instead of what its package asks: `RULE` is [tcp:|udp:|listen:]HOST[:PORTS], such as example.org:443, loopback:5432, listen:8080, dns (default: all but the host itself); may be repeated")
 	f.Var(&o.env, "env", "set the environment variable `NAME=VALUE`, or pass NAME on from here; may be repeated")
-	f.StringVar(&o.budget, "budget", "", "`LIMITS` such as memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity; this version enforces cpu and spectrum")
+	f.StringVar(&o.budget, "budget", "", "`LIMITS` such as memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity; this version enforces cpu, memory and spectrum")
 	f.StringVar(&o.cwd, "cwd", "", "start in the `DIRECTORY` (default: the current one if it is visible in the cell, else the home)")
 	f.StringVar(&o.user, "user", "", "as root: run as `UID[:GID]`, or as the user of that name")
 	f.BoolVar(&o.deny, "deny", false, "answer what the pledge forbids with an error instead of killing the process")
