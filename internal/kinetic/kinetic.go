@@ -78,7 +78,8 @@ func (m *Meter) Reaped(u *unix.Rusage) { m.dead.Add(u.Utime.Nano() + u.Stime.Nan
 
 // Run watches until Stop is called.
 func (m *Meter) Run() {
-	runtime.LockOSThread() // and ends with it: its scheduling is its own
+	runtime.LockOSThread()         // what it waits for must not be another goroutine's turn
+	defer runtime.UnlockOSThread() // a thread that ends would end what it has forked (wall.Spawner)
 	defer close(m.ended)
 	beQuick()
 	hearNoStops()
