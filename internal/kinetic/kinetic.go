@@ -65,7 +65,7 @@ func New(c Config) (*Meter, error) {
 		return nil, fmt.Errorf("make the meter's eventfd: %w", err)
 	}
 	m := &Meter{config: c, cores: runtime.NumCPU(), wake: wake, ended: make(chan struct{})}
-	m.table.fiber, m.table.began = c.Fiber, time.Now()
+	m.table.fiber, m.table.began, m.table.kept = c.Fiber, time.Now(), keeps()
 	m.credit = newCredit(c.Budget)
 	m.memory = ceiling{limit: c.Budget.Memory, tell: c.Tell}
 	return m, nil

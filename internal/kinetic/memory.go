@@ -46,7 +46,7 @@ func (m *Meter) watchMemory() time.Duration {
 	c, t := &m.memory, &m.table
 	var sum int64
 	for _, p := range t.all {
-		if p.resident, p.data = memoryOf(p.statm); !p.killed { // nothing: it is gone
+		if p.measure(); !p.killed {
 			sum += p.resident
 		}
 	}
@@ -135,7 +135,7 @@ func (c *ceiling) end(t *table, over int64) {
 			return
 		}
 		name := wall.ProgramName(p.pid)
-		if unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0) == nil {
+		if p.signal(unix.SIGKILL) == nil {
 			c.tell(Event{What: "memory", PID: p.pid, Program: name, Used: c.limit + over, Limit: c.limit})
 		}
 		p.killed = true

@@ -77,10 +77,10 @@ func (m *Meter) evaded(p *process, now time.Duration) {
 	}
 	if p.evasions++; p.evasions < evasions {
 		p.again = true
-		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGSTOP, nil, 0) // ESRCH: it has ended
+		_ = p.signal(unix.SIGSTOP) // ESRCH: it has ended
 		return
 	}
-	if unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0) == nil {
+	if p.signal(unix.SIGKILL) == nil {
 		m.config.Tell(Event{What: "cpu-evasion", PID: p.pid, Program: wall.ProgramName(p.pid)})
 	}
 	p.evasions = 0
@@ -113,7 +113,7 @@ func (m *Meter) stop(busy []*process) {
 			p.held, awake[p.pid] = false, true
 			continue
 		}
-		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGSTOP, nil, 0) // ESRCH: it has ended
+		_ = p.signal(unix.SIGSTOP) // ESRCH: it has ended
 		if parents[p] && !p.settle() {
 			awake[p.pid] = true
 		}
@@ -204,10 +204,10 @@ func (m *Meter) goOn(list []*process) {
 		if stop == unix.SIGSTOP {
 			continue // it stays what somebody else wants it to be
 		}
-		_ = unix.PidfdSendSignal(p.pidfd, unix.SIGCONT, nil, 0) // ESRCH: it has ended
+		_ = p.signal(unix.SIGCONT) // ESRCH: it has ended
 		if stop != 0 {
 			// A key of its terminal, say, which SIGCONT has taken back: it may have a handler.
-			_ = unix.PidfdSendSignal(p.pidfd, stop, nil, 0)
+			_ = p.signal(stop)
 		}
 	}
 }

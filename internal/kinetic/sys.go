@@ -89,6 +89,11 @@ var errStat = errors.New("not as proc_pid_stat(5) says")
 // tick is a clock tick of /proc: USER_HZ is 100 on all machines that we run on.
 const tick = time.Second / 100
 
+// openOf opens a file of /proc/<pid>.
+func openOf(pid int, name string) (int, error) {
+	return unix.Open("/proc/"+strconv.Itoa(pid)+"/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+}
+
 // statusOf reads an open /proc/<pid>/stat.
 func statusOf(fd int) (s status, err error) {
 	var b [1024]byte

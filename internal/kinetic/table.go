@@ -2,7 +2,6 @@ package kinetic
 
 import (
 	"slices"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +12,8 @@ import (
 // process is one that carries the cell's mark.
 type process struct {
 	pid    int
-	pidfd  int
+	fiber  uint32
+	pidfd  int           // this and the next two: -1 if they are not kept
 	stat   int           // /proc/<pid>/stat
 	status               // as last read
 	statm  int           // /proc/<pid>/statm
@@ -40,14 +40,17 @@ type process struct {
 // table is the cell's processes, parents before the children that they had when they
 // were found.
 type table struct {
-	fiber  uint32
-	began  time.Time
-	now    time.Duration // since then, at the last reading: the time that all here means
-	all    []*process
-	load   int           // /proc/loadavg, 0: not open
-	newest int           // the number that the host had given out last at the last look
-	passed time.Duration // what they used between the last two readings
-	spent  time.Duration // what the processes in the table, and those that were, have been seen to use
+	kept    int // of how many processes descriptors are kept
+	fiber   uint32
+	began   time.Time
+	now     time.Duration // since then, at the last reading: the time that all here means
+	all     []*process
+	load    int           // /proc/loadavg, 0: not open
+	newest  int           // the number that the host had given out last at the last look
+	tried   int           // and at the one before: up to there all were tried twice
+	scanned time.Duration // when all processes were last looked at
+	passed  time.Duration // what they used between the last two readings
+	spent   time.Duration // what the processes in the table, and those that were, have been seen to use
 
 	finished time.Duration // largest sum of what living processes and their waited children used
 	inherits time.Duration // when that was summed up
@@ -55,29 +58,33 @@ type table struct {
 
 // look finds processes that have come since the last look. Numbers are given out in
 // turn, so that the new ones are above the newest of then, but for the time when
-// numbers begin anew.
+// numbers begin anew. A number is given out before its process can be found, so that
+// each is tried at two looks; and whatever happens in between, all are tried now and
+// then.
 func (t *table) look() {
+	newest := 0
 	if t.load == 0 {
-		fd, err := unix.Open("/proc/loadavg", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			t.scan()
-			return
+		if fd, err := unix.Open("/proc/loadavg", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+			t.load = fd
 		}
-		t.load = fd
 	}
-	newest := Newest(t.load)
+	if t.load != 0 {
+		newest = Newest(t.load)
+	}
 	switch {
-	case newest == t.newest && newest > 0:
-		return
-	case t.newest == 0 || newest < t.newest || newest-t.newest > farApart:
+	case newest == 0 || newest < t.tried || newest-t.tried > farApart || t.now-t.scanned > rescan:
 		t.scan()
+		t.scanned = t.now
 	default:
-		for pid := t.newest + 1; pid <= newest; pid++ {
+		for pid := t.tried + 1; pid <= newest; pid++ {
 			t.add(pid)
 		}
 	}
-	t.newest = newest
+	t.tried, t.newest = t.newest, newest
 }
+
+// rescan is how often all processes are looked at.
+const rescan = time.Second
 
 // farApart is from how many numbers on reading /proc is quicker than trying each.
 const farApart = 2000
@@ -92,38 +99,91 @@ func (t *table) add(pid int) {
 	if f, ok := wall.MarkOf(pid); !ok || f != t.fiber || slices.ContainsFunc(t.all, func(p *process) bool { return p.pid == pid }) {
 		return
 	}
-	p := &process{pid: pid}
-	var err error
-	if p.pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+	p := &process{pid: pid, fiber: t.fiber, pidfd: -1, stat: -1, statm: -1}
+	if p.open() != nil {
 		return // a thread's number, or gone
-	}
-	if p.stat, err = unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		unix.Close(p.pidfd)
-		return
-	}
-	if p.statm, err = unix.Open("/proc/"+strconv.Itoa(pid)+"/statm", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		unix.Close(p.stat)
-		unix.Close(p.pidfd)
-		return
 	}
 	// The descriptors are those of whom we asked about.
 	if f, ok := wall.MarkOf(pid); !ok || f != t.fiber || p.update() != nil {
 		p.close()
 		return
 	}
+	if len(t.all) >= t.kept {
+		p.close()
+	}
 	t.all = append(t.all, p)
 }
 
-// update reads what /proc says of the process.
-func (p *process) update() (err error) {
-	p.status, err = statusOf(p.stat)
+// keeps is of how many processes descriptors are kept, three of each, so that they are
+// at most three eighths of those that the supervisor may have. Those of others are
+// opened for each use.
+func keeps() int {
+	const most, part = 200, 8
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
+		return 0
+	}
+	return int(min(most, l.Cur/part))
+}
+
+func (p *process) open() (err error) {
+	if p.pidfd, err = unix.PidfdOpen(p.pid, 0); err != nil {
+		return err
+	}
+	if p.stat, err = openOf(p.pid, "stat"); err == nil {
+		p.statm, err = openOf(p.pid, "statm")
+	}
+	if err != nil {
+		p.close()
+	}
 	return err
 }
 
 func (p *process) close() {
-	unix.Close(p.statm)
-	unix.Close(p.stat)
-	unix.Close(p.pidfd)
+	for _, fd := range []*int{&p.statm, &p.stat, &p.pidfd} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
+// borrow opens what is not kept for the time of one use, for which the process must
+// still be one of the cell's.
+func (p *process) borrow(f func() error) error {
+	if p.pidfd >= 0 {
+		return f()
+	}
+	if err := p.open(); err != nil {
+		return err
+	}
+	defer p.close()
+	if fiber, ok := wall.MarkOf(p.pid); !ok || fiber != p.fiber {
+		return unix.ESRCH
+	}
+	return f()
+}
+
+// update reads what /proc says of the process.
+func (p *process) update() error {
+	return p.borrow(func() (err error) {
+		p.status, err = statusOf(p.stat)
+		return err
+	})
+}
+
+// measure reads how much memory the process has; nothing if it is gone.
+func (p *process) measure() {
+	p.resident, p.data = 0, 0
+	_ = p.borrow(func() error {
+		p.resident, p.data = memoryOf(p.statm)
+		return nil
+	})
+}
+
+// signal sends the process a signal. ESRCH: it has ended.
+func (p *process) signal(s unix.Signal) error {
+	return p.borrow(func() error { return unix.PidfdSendSignal(p.pidfd, s, nil, 0) })
 }
 
 // read reads the clocks and forgets who has ended. It reports whether anybody ran.

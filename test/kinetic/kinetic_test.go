@@ -86,6 +86,26 @@ func TestShares(t *testing.T) {
 	})
 }
 
+// More processes than the supervisor may have descriptors for are held as well: none runs
+// up a debt that the others would have to pay.
+func TestFewDescriptors(t *testing.T) {
+	r := stage(t)
+	c := r.Command("run", "--budget", "cpu=25%", "load", "procs", "100", "3")
+	c.Args = append([]string{"prlimit", "--nofile=128:128"}, c.Args...)
+	var err error
+	if c.Path, err = exec.LookPath("prlimit"); err != nil {
+		t.Fatal(err)
+	}
+	got := rig.Run(t, c)
+	var used, of float64
+	if n, err := fmt.Sscanf(got.Stdout, "used %f of %f", &used, &of); n != 2 {
+		t.Fatalf("%v: %q %s", err, got.Stdout, got.Stderr)
+	}
+	if used > 2e6 {
+		t.Errorf("%.1f s of CPU time in 3 s, want 0.75", used/1e6)
+	}
+}
+
 // Children for whom nobody waits, and who end between two looks, are charged where the
 // kernel counts for us.
 func TestHidden(t *testing.T) {
