@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"nipcells/internal/kinetic"
 	"nipcells/internal/wall"
 )
 
@@ -39,7 +38,7 @@ func KillMarked(fiber uint32) (met int) {
 			}
 			met, next = met+n, off
 		}
-		if pid := kinetic.Newest(load); pid != last && pid > 0 {
+		if pid := wall.NewestProcess(load); pid != last && pid > 0 {
 			last, look = pid, max(0, look-1) // go on as long as processes are made
 			if killExactly(pid, fiber) {
 				met++
@@ -65,7 +64,7 @@ const looksBehind = 64
 // killBatch reads some names of /proc, kills the marked ones, and returns the
 // place behind the last name that is a number; 0 if there was none.
 func killBatch(proc int, fiber uint32) (met int, next int64) {
-	next = kinetic.Batch(proc, func(pid int) {
+	next = wall.SomeProcesses(proc, func(pid int) {
 		if f, ok := wall.MarkOf(pid); ok && f == fiber && killExactly(pid, fiber) {
 			met++
 		}

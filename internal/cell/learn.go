@@ -1,14 +1,12 @@
 package cell
 
 import (
-	"bytes"
 	"cmp"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"unsafe"
 
@@ -186,24 +184,21 @@ func (c *cell) learnDead(options int) int {
 // SIGCHLD. What no look finds are children that asked nothing, of a process that did
 // the same by SA_NOCLDWAIT.
 func hadChildren(pid int) bool {
-	dir := "/proc/" + strconv.Itoa(pid)
-	stat, err := os.ReadFile(dir + "/stat")
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return false
 	}
-	// proc_pid_stat(5), from the third field on; the second may hold anything.
+	// proc_pid_stat(5), from the third field on.
 	const cminflt, cmajflt = 11 - 3, 13 - 3
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	fields := wall.StatFields(stat)
 	if len(fields) > cmajflt && (fields[cminflt] != "0" || fields[cmajflt] != "0") {
 		return true
 	}
-	status, err := os.ReadFile(dir + "/status")
+	set, err := wall.Facts(pid, "status", "SigIgn")
 	if err != nil {
 		return false
 	}
-	_, rest, _ := bytes.Cut(status, []byte("\nSigIgn:\t"))
-	digits, _, _ := bytes.Cut(rest, []byte("\n"))
-	ignored, err := strconv.ParseUint(string(digits), 16, 64)
+	ignored, err := strconv.ParseUint(set[0], 16, 64)
 	return err == nil && ignored&(1<<(unix.SIGCHLD-1)) != 0
 }
 

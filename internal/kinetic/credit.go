@@ -17,7 +17,7 @@ type credit struct {
 const burst = 2
 
 func newCredit(b capability.Budget) credit {
-	c := credit{percent: b.CPU, window: windowOf(b.Spectrum)}
+	c := credit{percent: b.CPU, window: spectrumOf(b).window}
 	c.left = c.share()
 	return c
 }

@@ -146,7 +146,10 @@ func (m *Meter) pace(ran bool) time.Duration {
 	m.credit.pass(passed, m.unpaid(m.table.spent))
 	if m.held {
 		m.stop(m.busy())
-		if !m.credit.full() || !m.audit(now) || !m.credit.full() {
+		if m.credit.full() {
+			m.audit(now)
+		}
+		if !m.credit.full() {
 			return min(m.credit.wait(), watch)
 		}
 		m.resume()

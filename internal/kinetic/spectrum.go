@@ -8,29 +8,31 @@ import (
 	"nipcells/internal/capability"
 )
 
-// What a spectrum means (SPEC section 5) for a cell's turn beside other programs.
-// Slices are how long a process that has waited runs before others that wait
-// (sched_runtime, Linux 6.12; an older kernel ignores them): short ones come to their
-// turn sooner.
-var spectrums = map[string]struct {
-	window time.Duration
+// spectrum is what a spectrum means (SPEC section 5) for a cell's turn beside other
+// programs.
+type spectrum struct {
+	window time.Duration // how often a budget of CPU time is renewed
 	policy uint32
 	nice   int32
-	slice  time.Duration
-}{
+	// slice is how long a process that has waited runs before others that wait
+	// (sched_runtime, Linux 6.12; an older kernel ignores it): with a short one it comes
+	// to its turn sooner.
+	slice time.Duration
+}
+
+var spectrums = map[string]spectrum{
 	"photon":  {2 * time.Millisecond, unix.SCHED_NORMAL, 0, 500 * time.Microsecond},
 	"matter":  {10 * time.Millisecond, unix.SCHED_NORMAL, 0, 3 * time.Millisecond},
 	"gravity": {50 * time.Millisecond, unix.SCHED_BATCH, 10, 5 * time.Millisecond},
 	"void":    {50 * time.Millisecond, unix.SCHED_IDLE, 0, 0},
 }
 
-// windowOf is how often a budget of CPU time is renewed; that of matter where no
-// spectrum is named.
-func windowOf(spectrum string) time.Duration {
-	if s, ok := spectrums[spectrum]; ok {
-		return s.window
+// spectrumOf is a budget's spectrum, matter where it names none.
+func spectrumOf(b capability.Budget) spectrum {
+	if s, ok := spectrums[b.Spectrum]; ok {
+		return s
 	}
-	return spectrums["matter"].window
+	return spectrums["matter"]
 }
 
 // Scheduling is how processes of a cell with a budget are scheduled; nil where it names
@@ -39,12 +41,9 @@ func windowOf(spectrum string) time.Duration {
 // It needs no privilege as long as nothing is raised, and is inherited by what they
 // fork; the filter lets no process change another's, and nobody his own back up.
 func Scheduling(b capability.Budget) *unix.SchedAttr {
-	s, ok := spectrums[b.Spectrum]
-	switch {
-	case !ok && !Needed(b):
+	if b.Spectrum == "" && !Needed(b) {
 		return nil
-	case !ok:
-		s = spectrums["matter"]
 	}
+	s := spectrumOf(b)
 	return &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: s.policy, Nice: s.nice, Runtime: uint64(s.slice)}
 }

@@ -40,14 +40,14 @@ func (m *Meter) suspend() {
 // busy is who is not stopped and uses CPU time that counts: a sixteenth of what a
 // window brings, or, where so many use less that together it counts, anything.
 func (m *Meter) busy() (list []*process) {
-	const counts, together = 16, 4
+	const counts, all = 16, 4
 	floor, light := m.credit.share()/counts, time.Duration(0)
 	for _, p := range m.table.all {
 		if !p.held && p.load <= floor {
 			light += p.load
 		}
 	}
-	if light > m.credit.share()/together {
+	if light > m.credit.share()/all {
 		floor = 0
 	}
 	for _, p := range m.table.all {

@@ -1,17 +1,16 @@
 package kinetic
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"nipcells/internal/wall"
 )
 
 // clockOf is the CPU time of a process and of all threads that it has had, by its
@@ -101,12 +100,7 @@ func statusOf(fd int) (s status, err error) {
 	if err != nil {
 		return s, err // ESRCH: the process is gone
 	}
-	// The name, in parentheses, may hold any byte.
-	end := bytes.LastIndexByte(b[:n], ')')
-	if end < 0 {
-		return s, errStat
-	}
-	f := strings.Fields(string(b[end+1 : n])) // from the third field on
+	f := wall.StatFields(b[:n])
 	if len(f) < 18 || len(f[0]) != 1 {
 		return s, errStat
 	}
@@ -139,17 +133,13 @@ func pendingStop(pid int, settled bool) unix.Signal {
 
 // signals is the union of some sets of proc_pid_status(5), signal 1 in bit 0.
 func signals(pid int, sets ...string) (all uint64) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	values, err := wall.Facts(pid, "status", sets...)
 	if err != nil { // it is gone
 		return 0
 	}
-	for line := range strings.Lines(string(text)) {
-		if name, value, _ := strings.Cut(line, ":"); slices.Contains(sets, name) {
-			bits, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
-			if err == nil {
-				all |= bits
-			}
-		}
+	for _, value := range values {
+		bits, _ := strconv.ParseUint(value, 16, 64) // the kernel's own numbers
+		all |= bits
 	}
 	return all
 }
@@ -198,15 +188,13 @@ func memoryOf(fd int) (resident, data int64) {
 // exactMemoryOf is how many bytes a process has for itself, and its part of those that
 // it shares, without files (proc_pid_smaps_rollup(5)).
 func exactMemoryOf(pid int) (sum int64) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/smaps_rollup")
-	if err != nil {
+	values, err := wall.Facts(pid, "smaps_rollup", "Pss_Anon", "Pss_Shmem")
+	if err != nil { // it is gone
 		return 0
 	}
-	for line := range strings.Lines(string(text)) {
-		if name, value, _ := strings.Cut(line, ":"); name == "Pss_Anon" || name == "Pss_Shmem" {
-			n, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64) // likewise
-			sum += n << 10
-		}
+	for _, value := range values {
+		n, _ := strconv.ParseInt(strings.TrimSuffix(value, " kB"), 10, 64) // the kernel's own numbers
+		sum += n << 10
 	}
 	return sum
 }
@@ -215,60 +203,4 @@ func exactMemoryOf(pid int) (sum int64) {
 func napFor(d time.Duration) {
 	t := unix.NsecToTimespec(int64(d))
 	_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0) // EINTR: a shorter one
-}
-
-// Newest reads from an open /proc/loadavg the process number that was given out last,
-// the fifth field of proc_loadavg(5); 0 if it cannot be read. Where numbers begin anew at the low end, it is found so and
-// not behind the highest.
-func Newest(fd int) int {
-	var b [128]byte
-	n, err := unix.Pread(fd, b[:], 0)
-	if err != nil {
-		return 0
-	}
-	line := strings.TrimSpace(string(b[:n]))
-	pid, _ := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:]) // 0: no number
-	return pid
-}
-
-// EachProcess calls f for the number of each process, in their order.
-func EachProcess(f func(pid int)) error {
-	proc, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(proc)
-	for {
-		if next := Batch(proc, f); next == 0 {
-			return nil
-		}
-	}
-}
-
-// Batch reads some names of an open /proc and calls f for those that are numbers of
-// processes. It returns the place behind the last of them, 0 if there was none.
-func Batch(proc int, f func(pid int)) (next int64) {
-	var buf [2048]byte
-	n, err := unix.Getdents(proc, buf[:])
-	if err != nil {
-		return 0
-	}
-	// struct linux_dirent64: inode (8), next place (8), length (2), type (1), name.
-	const head = 19
-	for b := buf[:n]; len(b) > head; {
-		size := int(binary.NativeEndian.Uint16(b[16:]))
-		if size <= head || size > len(b) {
-			break
-		}
-		name := b[head:size]
-		if end := bytes.IndexByte(name, 0); end >= 0 {
-			name = name[:end]
-		}
-		next = int64(binary.NativeEndian.Uint64(b[8:]))
-		if pid, err := strconv.Atoi(string(name)); err == nil && pid > 0 {
-			f(pid)
-		}
-		b = b[size:]
-	}
-	return next
 }

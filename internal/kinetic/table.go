@@ -69,7 +69,7 @@ func (t *table) look() {
 		}
 	}
 	if t.load != 0 {
-		newest = Newest(t.load)
+		newest = wall.NewestProcess(t.load)
 	}
 	switch {
 	case newest == 0 || newest < t.tried || newest-t.tried > farApart || t.now-t.scanned > rescan:
@@ -91,7 +91,7 @@ const farApart = 2000
 
 // scan looks at all processes.
 func (t *table) scan() {
-	_ = EachProcess(func(pid int) { t.add(pid) }) // without /proc there is nothing to find
+	_ = wall.EachProcess(t.add) // without /proc there is nothing to find
 }
 
 // add takes in a process that carries the mark.

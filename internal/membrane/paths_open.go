@@ -3,7 +3,6 @@ package membrane
 import (
 	"bytes"
 	"encoding/binary"
-	"os"
 	"strconv"
 	"time"
 	"unsafe"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nipcells/internal/capability"
+	"nipcells/internal/wall"
 )
 
 // Flags of open(2) that say how the file is then used, and those that the
@@ -423,13 +423,11 @@ func (m *Membrane) whenGone(n *notification, done chan struct{}, f func()) {
 // umaskOf returns the caller's umask (proc_pid_status(5)). The opener makes
 // files with it, so that default ACLs count as they do natively.
 func (m *Membrane) umaskOf(n *notification) (int, unix.Errno) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(int(n.pid)) + "/status")
+	umask, err := wall.Facts(int(n.pid), "status", "Umask")
 	if err != nil || !m.valid(n) {
 		return 0, unix.EPERM
 	}
-	_, rest, _ := bytes.Cut(b, []byte("Umask:\t"))
-	digits, _, _ := bytes.Cut(rest, []byte("\n"))
-	mask, err := strconv.ParseUint(string(digits), 8, 9)
+	mask, err := strconv.ParseUint(umask[0], 8, 9)
 	if err != nil {
 		return 0, unix.EPERM
 	}

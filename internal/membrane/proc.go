@@ -1,7 +1,6 @@
 package membrane
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nipcells/internal/view/zone"
+	"nipcells/internal/wall"
 )
 
 // /proc of a cell that sees only its names: its own processes and a few
@@ -474,11 +474,8 @@ func (m *Membrane) refresh(dir string, list []string) error {
 
 // threadGroup returns the process that a thread belongs to.
 func threadGroup(tid int) int {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
-	if err == nil {
-		_, rest, _ := bytes.Cut(b, []byte("\nTgid:\t"))
-		digits, _, _ := bytes.Cut(rest, []byte("\n"))
-		if pid, err := strconv.Atoi(string(digits)); err == nil {
+	if tgid, err := wall.Facts(tid, "status", "Tgid"); err == nil {
+		if pid, err := strconv.Atoi(tgid[0]); err == nil {
 			return pid
 		}
 	}

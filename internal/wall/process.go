@@ -1,7 +1,11 @@
 package wall
 
 import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,6 +27,38 @@ func ProgramName(pid int) string {
 	}, strings.TrimSuffix(string(b), "\n"))
 }
 
+// Facts returns the values of some lines "Name:	value" of a file of /proc/<pid>, in the
+// order of the names. The error says that the process is gone, or a line missing.
+func Facts(pid int, file string, names ...string) ([]string, error) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/" + file)
+	if err != nil {
+		return nil, err
+	}
+	values, found := make([]string, len(names)), 0
+	for line := range strings.Lines(string(text)) {
+		name, value, _ := strings.Cut(line, ":")
+		if i := slices.Index(names, name); i >= 0 {
+			values[i] = strings.TrimSpace(value)
+			found++
+		}
+	}
+	if found < len(names) {
+		return nil, fmt.Errorf("/proc/%d/%s does not say all of %s", pid, file, strings.Join(names, ", "))
+	}
+	return values, nil
+}
+
+// StatFields splits what /proc/<pid>/stat says, from the third field on
+// (proc_pid_stat(5)): the second, a name in parentheses, may hold any byte. There are
+// none without it.
+func StatFields(text []byte) []string {
+	end := bytes.LastIndexByte(text, ')')
+	if end < 0 {
+		return nil
+	}
+	return strings.Fields(string(text[end+1:]))
+}
+
 // LimitData sets how many bytes of data a process may have (RLIMIT_DATA), no more than
 // its hard limit: private memory that can be written, whether it is used or not.
 func LimitData(pid int, most uint64) error {
@@ -32,4 +68,60 @@ func LimitData(pid int, most uint64) error {
 	}
 	l.Cur = min(most, l.Max)
 	return unix.Prlimit(pid, unix.RLIMIT_DATA, &l, nil)
+}
+
+// NewestProcess reads from an open /proc/loadavg the process number that was given out
+// last, the fifth field of proc_loadavg(5); 0 if it cannot be read. Where numbers begin
+// anew at the low end, it is found so and not behind the highest.
+func NewestProcess(fd int) int {
+	var b [128]byte
+	n, err := unix.Pread(fd, b[:], 0)
+	if err != nil {
+		return 0
+	}
+	line := strings.TrimSpace(string(b[:n]))
+	pid, _ := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:]) // 0: no number
+	return pid
+}
+
+// EachProcess calls f for the number of each process, in their order.
+func EachProcess(f func(pid int)) error {
+	proc, err := unix.Open("/proc", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(proc)
+	for {
+		if next := SomeProcesses(proc, f); next == 0 {
+			return nil
+		}
+	}
+}
+
+// SomeProcesses reads some names of an open /proc and calls f for those that are numbers of
+// processes. It returns the place behind the last of them, 0 if there was none.
+func SomeProcesses(proc int, f func(pid int)) (next int64) {
+	var buf [2048]byte
+	n, err := unix.Getdents(proc, buf[:])
+	if err != nil {
+		return 0
+	}
+	// struct linux_dirent64: inode (8), next place (8), length (2), type (1), name.
+	const head = 19
+	for b := buf[:n]; len(b) > head; {
+		size := int(binary.NativeEndian.Uint16(b[16:]))
+		if size <= head || size > len(b) {
+			break
+		}
+		name := b[head:size]
+		if end := bytes.IndexByte(name, 0); end >= 0 {
+			name = name[:end]
+		}
+		next = int64(binary.NativeEndian.Uint64(b[8:]))
+		if pid, err := strconv.Atoi(string(name)); err == nil && pid > 0 {
+			f(pid)
+		}
+		b = b[size:]
+	}
+	return next
 }
