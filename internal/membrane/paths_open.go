@@ -341,7 +341,8 @@ func (m *Membrane) deliver(n *notification, p *way, fd int, errno unix.Errno, ho
 	return 0, m.handOver(n, fd, how.Flags)
 }
 
-// give hands fd over and closes our copy.
+// give hands fd over and closes our copy. The calling thread must be deaf: see
+// giveFD.
 func (m *Membrane) give(n *notification, fd int, flags uint64) (int64, unix.Errno) {
 	defer unix.Close(fd)
 	if err := giveFD(m.listener, n.id, fd, flags&unix.O_CLOEXEC != 0); err != nil {
@@ -383,19 +384,19 @@ func (m *Membrane) awaitFIFO(n *notification, fd int, flags uint64) (int64, unix
 			}
 		})
 		waiter := opener{alone: true}
-		got := -1
 		errno := waiter.do(confine, func() (errno unix.Errno) {
-			var err error
-			for got, err = -1, unix.EINTR; err == unix.EINTR; {
+			got, err := -1, error(unix.EINTR)
+			for err == unix.EINTR {
 				got, err = reopen(fd, flags&(unix.O_ACCMODE|openStatus)|unix.O_CLOEXEC)
 			}
-			return errnoOf(err)
+			if err != nil {
+				return errnoOf(err)
+			}
+			_, errno = m.give(&call, got, flags) // here: this thread is deaf
+			return errno
 		})
 		close(opened)
 		waiter.stop()
-		if errno == 0 {
-			_, errno = m.give(&call, got, flags)
-		}
 		if errno != later {
 			m.reply(&call, 0, errno)
 		}

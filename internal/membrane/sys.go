@@ -66,7 +66,9 @@ func respond(fd int, r response) error {
 }
 
 // giveFD installs our descriptor src in the caller and makes its number the
-// result of the call.
+// result of the call. The thread must take no signals: one that comes while the
+// kernel waits for the caller takes the descriptor back, but not the answer, and
+// the caller goes on with descriptor 0 (kernel/seccomp.c, seccomp_notify_addfd).
 func giveFD(fd int, id uint64, src int, cloexec bool) error {
 	a := addfd{id: id, flags: addFDSend, srcfd: uint32(src)}
 	if cloexec {

@@ -2,14 +2,18 @@ package programs
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"nipcells/test/rig"
 )
@@ -32,6 +36,7 @@ func bash() program {
 			{name: "processes", flags: work, args: []string{"-c", jobWork}, want: "^child 7\nterminated 143\n", outside: "bash"},
 			{name: "locale", flags: []string{"--env", "LC_ALL=C.UTF-8"}, args: []string{"-c", `x=ßäπ; printf '%d %s\n' ${#x} "${x^^}"`}, want: "^3 ẞ?ß?ÄΠ$"},
 		},
+		more: []piece{{"pipes by name", pipesByName}},
 		read: each("-c", `for p; do { read -r x || [ -n "$x" ]; } 2>/dev/null < "$p" && echo "READ $p"; done; :`, "bash"),
 		list: each("-c", `for p; do for n in "$p"/*; do [ "$n" = "$p/*" ] || echo "READ $p"; done; done`, "bash"),
 	}
@@ -65,6 +70,44 @@ trap 'echo trapped' USR1; kill -USR1 $BASHPID; timeout 0.1 sleep 60; echo "timeo
 coproc tr a-z A-Z; echo coproc >&"${COPROC[1]}"; exec {COPROC[1]}>&-; cat <&"${COPROC[0]}"
 seq 8 | while read -r n; do { echo "$((n * n))" & wait; }; done | sort -n | tail -n 1; exec -a other bash -c 'echo "$0"'
 `
+
+// pipesByName reads from process substitutions (bash opens /dev/fd/63) while every
+// thread of the supervisor is interrupted as often as can be: an interrupted one
+// could give the program its descriptor 0 instead.
+func pipesByName(t *testing.T, w *world) {
+	const times = 200
+	c := w.command(nil, []string{"-c", fmt.Sprintf("for i in {1..%d}; do mapfile -t lines < <(echo 5); echo ${#lines[@]}${lines[0]}; done", times)})
+	var stdout, stderr bytes.Buffer
+	c.Stdout, c.Stderr = &stdout, &stderr
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- c.Wait() }()
+	signals, running := 0, true
+	for running {
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatalf("%v\n%s", err, &stderr)
+			}
+			running = false
+		default:
+			tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", c.Process.Pid)) // none: it has ended
+			for _, task := range tasks {
+				if tid, err := strconv.Atoi(task.Name()); err == nil && unix.Tgkill(c.Process.Pid, tid, unix.SIGURG) == nil {
+					signals++
+				}
+			}
+		}
+	}
+	if got, want := stdout.String(), strings.Repeat("15\n", times); got != want {
+		t.Errorf("beside %d signals it read\n%s%s", signals, got, &stderr)
+	}
+	if signals < times {
+		t.Errorf("only %d signals were sent", signals)
+	}
+}
 
 const hello = `#include <math.h>
 #include <pthread.h>
