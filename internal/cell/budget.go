@@ -30,17 +30,24 @@ func (c *cell) stopMeter() {
 	}
 }
 
-// onBudget records that the meter killed a process.
+// onBudget records that a process was killed, or refused something, for the budget.
 func (c *cell) onBudget(e kinetic.Event) {
 	fields := []ledger.Field{ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package),
 		ledger.Text("what", e.What), ledger.Text("program", e.Program), ledger.Number("pid", int64(e.PID))}
-	why := "it went on while its cell was suspended, again and again"
-	if e.What == "memory" {
+	if e.Limit > 0 {
 		fields = append(fields, ledger.Number("used", e.Used), ledger.Number("limit", e.Limit))
-		why = fmt.Sprintf("its cell had %d MB of memory, and it most of that", e.Used>>20)
+	}
+	var why string
+	switch e.What {
+	case "memory":
+		why = fmt.Sprintf("was killed: its cell had %d MB of memory, and it most of that", e.Used>>20)
+	case "fibers":
+		why = fmt.Sprintf("could not make another process or thread: its cell has %d", e.Used)
+	default:
+		why = "was killed: it went on while its cell was suspended, again and again"
 	}
 	if _, err := c.ledger.Append("budget", fields...); err != nil {
 		c.Report("ledger: " + err.Error())
 	}
-	c.Report(fmt.Sprintf("%s (process %d) was killed: %s (budget %s)", e.Program, e.PID, why, c.budget))
+	c.Report(fmt.Sprintf("%s (process %d) %s (budget %s)", e.Program, e.PID, why, c.budget))
 }

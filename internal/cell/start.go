@@ -83,6 +83,9 @@ func (c *cell) launch() error {
 			Confine: c.confineOpener, Identity: c.identity, Network: c.forMembrane(),
 		}
 		config.Own = config.Writable[:3]
+		if c.budget.Fibers > 0 {
+			config.Admit = kinetic.NewCensus(c.state.id, c.budget.Fibers, c.onBudget).Admit
+		}
 		if c.sight == wall.Learned {
 			c.learnFrom(&config)
 		}

@@ -338,8 +338,8 @@ func (c *cell) compileFilter() []byte {
 	if c.Plan.Asked != "" {
 		planned = wall.Asked
 	}
-	if c.pledge == c.Plan.Pledge && c.sight == planned {
+	if c.pledge == c.Plan.Pledge && c.sight == planned && (c.budget.Fibers > 0) == (c.Plan.Budget.Fibers > 0) {
 		return []byte(c.Plan.Filter)
 	}
-	return wall.Compile(wall.Host(), c.pledge, c.sight).Bytes()
+	return wall.Compile(wall.Host(), c.pledge, c.sight, wall.AskedFor(c.budget)...).Bytes()
 }

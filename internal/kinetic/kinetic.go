@@ -29,11 +29,12 @@ type Config struct {
 // Event is something that a meter did and that people should know.
 type Event struct {
 	// What is "cpu-evasion" where a process ran on while it was suspended, and "memory"
-	// where the cell had more than its budget, and this process most of it. Both are killed.
+	// where the cell had more than its budget, and this process most of it: both are
+	// killed. "fibers": this thread was refused another.
 	What        string
 	PID         int
 	Program     string
-	Used, Limit int64 // bytes of memory
+	Used, Limit int64 // bytes of memory, or processes and threads
 }
 
 // Needed reports whether a budget limits anything that a Meter enforces here.

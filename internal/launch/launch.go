@@ -110,7 +110,7 @@ func Compute(own *hier.Root, name string) (*plan.Plan, error) {
 	if p.Asked, err = asked(root, held); err != nil {
 		return nil, err
 	}
-	p.Filter = string(wall.Compile(wall.Host(), p.Pledge, Sight(p)).Bytes())
+	p.Filter = string(wall.Compile(wall.Host(), p.Pledge, Sight(p), wall.AskedFor(p.Budget)...).Bytes())
 	p.Env = environment(m, p)
 	if p.Shortcuts, err = shortcuts(p, held); err != nil {
 		return nil, err

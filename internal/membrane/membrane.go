@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -49,6 +50,10 @@ type Config struct {
 	// sight is wall.Learned then, and First the process that the cell began with.
 	Learn func(Use)
 	First int
+	// Admit, if not nil, says whether a thread may make another, or a process: the
+	// filter asks for these calls then. wait says that it is to be asked again after
+	// that time, and then for the last one.
+	Admit func(tid int, last bool) (admitted bool, wait time.Duration)
 	// Confine puts the cell's rules around an opener's thread.
 	Confine func() error
 	// Identity is the cell's user.
@@ -177,6 +182,9 @@ func (m *Membrane) makeTable() {
 	table := handlers(m.config.Arch, m.config.Pledge)
 	if m.config.Hide != nil {
 		m.addPathHandlers(table)
+	}
+	if m.config.Admit != nil {
+		m.addForks(table)
 	}
 	last := uint32(0)
 	for nr := range table {

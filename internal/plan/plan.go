@@ -7,7 +7,7 @@
 // The file (all numbers little-endian):
 //
 //	offset  size  meaning
-//	0       8     "NIPPLAN" and the format's version, 0x05
+//	0       8     "NIPPLAN" and the format's version, 0x06
 //	8       4     Adler-32 of all that follows: against damage, not against people,
 //	              who could write the right sum, too
 //	12      …     fields in the order of Plan: integers as unsigned varints,
@@ -25,7 +25,7 @@ import (
 )
 
 // Magic begins every plan of the version that this package reads and writes.
-const Magic = "NIPPLAN\x05"
+const Magic = "NIPPLAN\x06"
 
 const headSize = len(Magic) + 4
 

@@ -1,6 +1,7 @@
 package wall
 
 import (
+	"slices"
 	"strings"
 
 	"nipcells/internal/capability"
@@ -13,7 +14,7 @@ func (p *promise) learnt(name string) bool {
 	if p.asIs || p.bit == 0 || p.bit == capability.Stdio {
 		return false
 	}
-	return name != "fork" && name != "vfork" && name != "clone"
+	return !slices.Contains(Forks, name)
 }
 
 // Permitting returns the promise of the pledge that permits a call with these

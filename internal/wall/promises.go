@@ -363,9 +363,13 @@ func sourceRouting() []row {
 	}
 }
 
-// proc makes processes and arranges them. They are not asked for: a signal that
-// comes before the listener has taken such a question makes the call fail with
-// EINTR, which no program expects of a fork.
+// Forks are the calls that make processes and threads.
+var Forks = []string{"fork", "vfork", "clone"}
+
+// proc makes processes and arranges them. They are asked for only where a budget
+// counts them: a signal with a handler that does not restart calls (sigaction(2),
+// SA_RESTART), and that comes before the listener has taken the question, makes the
+// call fail with EINTR, which few programs expect of a fork.
 func proc() []row {
 	return []row{
 		{names: "fork vfork setpgid setsid pidfd_open pidfd_send_signal", verdict: Allow},

@@ -1,6 +1,7 @@
 package wall
 
 import (
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -34,18 +35,22 @@ const (
 
 // Compile makes the seccomp filter of a pledge. What no promise of the pledge
 // permits goes to the listener as a capability fault; calls of another
-// architecture, or of the x32 ABI, do too.
-func Compile(a Arch, pledge capability.Pledge, sight Sight) Filter {
+// architecture, or of the x32 ABI, do too. The calls named last are asked wherever
+// they would be allowed.
+func Compile(a Arch, pledge capability.Pledge, sight Sight, asked ...string) Filter {
 	list := promises()
+	named := func(name string) bool { return slices.Contains(asked, name) }
 	first := []promise{{rows: lost(pledge), asIs: true}}
 	if sight == Bare {
-		return compile(a, pledge, append(first, list...), func(*promise, string) bool { return false })
+		return compile(a, pledge, append(first, list...), func(_ *promise, name string) bool { return named(name) })
 	}
 	path := map[string]bool{}
 	for name := range strings.FieldsSeq(pathCalls) {
 		path[name] = true
 	}
-	ask := func(p *promise, name string) bool { return path[name] && !p.asIs || sight == Learned && p.learnt(name) }
+	ask := func(p *promise, name string) bool {
+		return path[name] && !p.asIs || sight == Learned && p.learnt(name) || named(name)
+	}
 	first = append(first, promise{rows: hidden(), asIs: true}, promise{bit: capability.Stdio, rows: narrowing(), asIs: true})
 	if sight >= Native {
 		verdict := Allow
@@ -59,6 +64,14 @@ func Compile(a Arch, pledge capability.Pledge, sight Sight) Filter {
 	last := len(list) - 1
 	list = append(list[:last:last], promise{bit: capability.Stdio, rows: []row{{names: "openat2", verdict: Ask}}}, list[last])
 	return compile(a, pledge, append(first, list...), ask)
+}
+
+// AskedFor are the calls that a cell with this budget asks, to be counted.
+func AskedFor(b capability.Budget) []string {
+	if b.Fibers > 0 {
+		return Forks
+	}
+	return nil
 }
 
 // hidden are the rows of a cell that sees only its names, before all others.

@@ -245,3 +245,44 @@ func TestMemoryOfMany(t *testing.T) {
 		})
 	}
 }
+
+// A cell never has more processes and threads than its budget says, is refused as the
+// kernel refuses, and has what there is room for, however often.
+func TestFibers(t *testing.T) {
+	r := stage(t)
+	tests := []struct{ budget, load, want string }{
+		{"fibers=8", "fills 100 1", "made 7, then Resource temporarily unavailable\n"},
+		{"fibers=1", "fills 100 1", "made 0, then Resource temporarily unavailable\n"},
+		{"fibers=2", "spawns 100 1", "refused 0 of 100\n"},
+		{"fibers=2", "joins 100 1", "refused 0 of 100\n"},
+		{"fibers=1", "joins 3 1", "refused 3 of 3\n"},
+		{"memory=1G", "fills 100 1", "made 100, then no end\n"}, // the control
+	}
+	for _, test := range tests {
+		t.Run(test.budget+" "+test.load, func(t *testing.T) {
+			got := r.Run(append([]string{"run", "--budget", test.budget, "load"}, strings.Fields(test.load)...)...)
+			if got.Code != 0 || !strings.HasPrefix(got.Stdout, test.want) {
+				t.Errorf("status %d, %q, want %q: %s", got.Code, got.Stdout, test.want, got.Stderr)
+			}
+			refused := !strings.Contains(test.want, "no end") && !strings.Contains(test.want, "refused 0")
+			if told := strings.Contains(got.Stderr, "could not make another process or thread"); told != refused {
+				t.Errorf("it said %q", got.Stderr)
+			}
+		})
+	}
+	if ledger := r.Must("ledger", "--json"); !strings.Contains(ledger, `"fibers"`) {
+		t.Errorf("the ledger does not tell: %s", ledger)
+	}
+}
+
+// That the supervisor counts forks gives nobody the right to fork.
+func TestFibersPromise(t *testing.T) {
+	r := stage(t)
+	got := r.Run("run", "--pledge", "STDIO,RPATH", "--budget", "fibers=8", "load", "fills", "3", "1")
+	if got.Code != 137 || !strings.Contains(got.Stderr, "capability fault") || got.Stdout != "" {
+		t.Errorf("status %d, %q, %s", got.Code, got.Stdout, got.Stderr)
+	}
+	if got := r.Run("run", "--pledge", "STDIO,RPATH", "--budget", "fibers=8", "load", "joins", "3", "1"); got.Code != 0 || !strings.HasPrefix(got.Stdout, "refused 0 of 3") {
+		t.Errorf("status %d, %q, %s", got.Code, got.Stdout, got.Stderr)
+	}
+}

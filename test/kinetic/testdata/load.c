@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static double end;
+static double end, length;
 static struct shared {
 	_Atomic long used;
 	_Atomic long rounds;
@@ -90,7 +91,6 @@ static void threads(int n)
 		pthread_join(t[i], NULL);
 }
 
-/* The first thread ends, the others go on: /proc calls the process a zombie. */
 static void *leave(void *p)
 {
 	spin(end);
@@ -123,7 +123,7 @@ static void nothing(int s)
 }
 
 /* A timer continues the process as soon as it is stopped. */
-static void timer(void)
+static void timer(int n)
 {
 	struct sigevent e = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGCONT };
 	struct itimerspec i = { { 0, 100000 }, { 0, 100000 } };
@@ -133,29 +133,32 @@ static void timer(void)
 	timer_create(CLOCK_MONOTONIC, &e, &t);
 	timer_settime(t, 0, &i, NULL);
 	spin(end);
+	(void)n;
 }
 
 /* Two continue each other. */
-static void mutual(void)
+static void mutual(int n)
 {
 	if (fork() == 0)
 		for (;;)
 			kill(getppid(), SIGCONT);
 	while (at(CLOCK_MONOTONIC) < end)
 		kill(0, SIGCONT);
+	(void)n;
 }
 
 /* A little between two looks. */
-static void between(void)
+static void between(int n)
 {
 	while (at(CLOCK_MONOTONIC) < end) {
 		spin(at(CLOCK_MONOTONIC) + 0.0015);
 		usleep(700);
 	}
+	(void)n;
 }
 
 /* A parent that wants to know whether its child is stopped: nobody has stopped it. */
-static void waits(void)
+static void waits(int n)
 {
 	pid_t pid = child(burn);
 	int status, stops = 0;
@@ -163,6 +166,7 @@ static void waits(void)
 	while (waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status))
 		stops++;
 	printf("stops %d, ended %d\n", stops, WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	(void)n;
 }
 
 static void counts(void)
@@ -172,7 +176,7 @@ static void counts(void)
 }
 
 /* A process that somebody has stopped stays so, whatever the others use. */
-static void stopped(void)
+static void stopped(int n)
 {
 	pid_t busy = child(burn), pid = child(counts);
 	int status;
@@ -187,11 +191,12 @@ static void stopped(void)
 	kill(pid, SIGCONT);
 	waitpid(busy, &status, 0);
 	reap();
+	(void)n;
 }
 
 /* Sleeps keep their length, and waits for events give none: who does nothing is not
  * suspended. */
-static void sleeps(void)
+static void sleeps(int n)
 {
 	int e = epoll_create1(0), late = 0, broken = 0;
 
@@ -206,46 +211,100 @@ static void sleeps(void)
 	}
 	reap();
 	printf("broken %d late %d\n", broken, late);
+	(void)n;
+}
+
+/* The first thread ends, the others go on: /proc calls the process a zombie. */
+static void leaderless(int n)
+{
+	pthread_t t;
+
+	(void)n;
+	pthread_create(&t, NULL, leave, &length);
+	syscall(SYS_exit, 0);
+}
+
+/* One child after the other, and the same with threads: who has room for one has room
+ * for all of them. */
+static void spawns(int n)
+{
+	char *nothing[] = { "load", NULL };
+	int refused = 0, status;
+	pid_t pid;
+
+	for (int i = 0; i < n; i++)
+		if (posix_spawn(&pid, "/proc/self/exe", NULL, NULL, nothing, NULL))
+			refused++;
+		else
+			waitpid(pid, &status, 0);
+	printf("refused %d of %d\n", refused, n);
+}
+
+static void *returns(void *p)
+{
+	return p;
+}
+
+static void joins(int n)
+{
+	int refused = 0;
+	pthread_t t;
+
+	for (int i = 0; i < n; i++)
+		if (pthread_create(&t, NULL, returns, NULL))
+			refused++;
+		else
+			pthread_join(t, NULL);
+	printf("refused %d of %d\n", refused, n);
+}
+
+/* As many as there is room for, and what a refusal says. */
+static void fills(int n)
+{
+	int made = 0, error = 0;
+
+	for (int i = 0; i < n && !error; i++)
+		switch (fork()) {
+		case 0:
+			pause();
+			_exit(0);
+		case -1:
+			error = errno;
+			break;
+		default:
+			made++;
+		}
+	printf("made %d, then %s\n", made, error ? strerror(error) : "no end");
+	signal(SIGTERM, SIG_IGN);
+	kill(0, SIGTERM);
+	reap();
 }
 
 int main(int c, char **v)
 {
-	double begin = at(CLOCK_MONOTONIC), length;
-	int n;
+	static const struct {
+		const char *name;
+		void (*run)(int n);
+	} kinds[] = {
+		{ "procs", procs }, { "threads", threads }, { "leaderless", leaderless }, { "hidden", hidden },
+		{ "timer", timer }, { "mutual", mutual }, { "between", between }, { "waits", waits },
+		{ "stopped", stopped }, { "sleeps", sleeps }, { "spawns", spawns }, { "joins", joins }, { "fills", fills },
+	};
+	double begin = at(CLOCK_MONOTONIC);
+	size_t i = 0;
 
 	if (c != 4)
 		return 2;
-	n = atoi(v[2]);
 	length = atof(v[3]);
 	end = begin + length;
 	all = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (all == MAP_FAILED)
 		return 2;
-	if (!strcmp(v[1], "procs"))
-		procs(n);
-	else if (!strcmp(v[1], "threads"))
-		threads(n);
-	else if (!strcmp(v[1], "leaderless")) {
-		pthread_t t;
-
-		pthread_create(&t, NULL, leave, &length);
-		syscall(SYS_exit, 0);
-	} else if (!strcmp(v[1], "hidden"))
-		hidden(n);
-	else if (!strcmp(v[1], "timer"))
-		timer();
-	else if (!strcmp(v[1], "mutual"))
-		mutual();
-	else if (!strcmp(v[1], "between"))
-		between();
-	else if (!strcmp(v[1], "waits"))
-		waits();
-	else if (!strcmp(v[1], "stopped"))
-		stopped();
-	else if (!strcmp(v[1], "sleeps"))
-		sleeps();
-	else
+	while (i < sizeof(kinds) / sizeof(*kinds) && strcmp(v[1], kinds[i].name))
+		i++;
+	if (i == sizeof(kinds) / sizeof(*kinds))
 		return 2;
+	kinds[i].run(atoi(v[2]));
 	add();
 	printf("used %ld of %ld\n", all->used, (long)((at(CLOCK_MONOTONIC) - begin) * 1e6));
 	return 0;
