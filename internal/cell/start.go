@@ -73,6 +73,7 @@ func (c *cell) launch() error {
 		Args: append(append([]string{}, c.command.Args...), c.Args...), Env: c.environment(), Dir: c.cwd,
 	}
 	spawner.Scheduling = kinetic.Scheduling(c.budget)
+	spawner.FileSize = c.fileSize()
 	child, err := c.spawn(spawner)
 	if err == nil {
 		c.child = child
@@ -85,6 +86,9 @@ func (c *cell) launch() error {
 		config.Own = config.Writable[:3]
 		if c.budget.Fibers > 0 {
 			config.Admit = kinetic.NewCensus(c.state.id, c.budget.Fibers, c.onBudget).Admit
+		}
+		if c.budget.Disk > 0 {
+			config.Disk = diskOf{c}
 		}
 		if c.sight == wall.Learned {
 			c.learnFrom(&config)

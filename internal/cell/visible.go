@@ -338,7 +338,7 @@ func (c *cell) compileFilter() []byte {
 	if c.Plan.Asked != "" {
 		planned = wall.Asked
 	}
-	if c.pledge == c.Plan.Pledge && c.sight == planned && (c.budget.Fibers > 0) == (c.Plan.Budget.Fibers > 0) {
+	if c.pledge == c.Plan.Pledge && c.sight == planned && slices.Equal(wall.AskedFor(c.budget), wall.AskedFor(c.Plan.Budget)) {
 		return []byte(c.Plan.Filter)
 	}
 	return wall.Compile(wall.Host(), c.pledge, c.sight, wall.AskedFor(c.budget)...).Bytes()

@@ -79,8 +79,8 @@ func (c *cell) grown() int {
 	// opener, and one more that may run. With fewer processors of the runtime a
 	// thread that comes back may wait for as long as ten milliseconds for one.
 	runtime.GOMAXPROCS(max(threads, runtime.GOMAXPROCS(0)))
-	go c.membrane.Serve()
 	c.startMeter()
+	go c.membrane.Serve()
 	defer c.forwardSignals()()
 	if err := c.state.running(c.child.PID); err != nil {
 		c.Report("write the cell's state: " + err.Error())

@@ -22,23 +22,31 @@ import (
 type Config struct {
 	Fiber  uint32 // the mark
 	Budget capability.Budget
-	Tally  *Tally      // nil: CPU time is what the cell's processes and their parents say
-	Tell   func(Event) // runs on the meter's thread
+	Tally  *Tally // nil: CPU time is what the cell's processes and their parents say
+	// Dirs are the cell's own directories, which its budget of disk space is about, and
+	// Alone says that it can write in no others. Empty are directories below them in
+	// which the cell can make nothing, as other names cover them.
+	Dirs, Empty []string
+	Alone       bool
+	Tell        func(Event) // runs on the meter's thread
 }
 
 // Event is something that a meter did and that people should know.
 type Event struct {
+	// Hidden: the disk cannot be measured.
+	Hidden bool
 	// What is "cpu-evasion" where a process ran on while it was suspended, and "memory"
 	// where the cell had more than its budget, and this process most of it: both are
-	// killed. "fibers": this thread was refused another.
+	// killed. "fibers": this thread was refused another. "disk": nothing more can be
+	// written, or, where there is a process, it went on all the same and was killed.
 	What        string
 	PID         int
 	Program     string
-	Used, Limit int64 // bytes of memory, or processes and threads
+	Used, Limit int64 // bytes of memory or on the disk, or processes and threads
 }
 
 // Needed reports whether a budget limits anything that a Meter enforces here.
-func Needed(b capability.Budget) bool { return b.Memory > 0 || LimitsCPU(b) }
+func Needed(b capability.Budget) bool { return b.Memory > 0 || b.Disk > 0 || LimitsCPU(b) }
 
 // LimitsCPU reports whether a budget gives less CPU time than the host has.
 func LimitsCPU(b capability.Budget) bool { return b.CPU > 0 && b.CPU < 100*runtime.NumCPU() }
@@ -49,6 +57,7 @@ type Meter struct {
 	table   table
 	credit  credit
 	memory  ceiling
+	disk    volume
 	cores   int           // processors of the host
 	held    bool          // the cell is suspended
 	last    time.Duration // when the credit was brought up to date
@@ -69,6 +78,9 @@ func New(c Config) (*Meter, error) {
 	m.table.fiber, m.table.began, m.table.kept = c.Fiber, time.Now(), keeps()
 	m.credit = newCredit(c.Budget)
 	m.memory = ceiling{limit: c.Budget.Memory, tell: c.Tell}
+	m.disk.limit, m.disk.dirs, m.disk.alone, m.disk.tell = c.Budget.Disk, c.Dirs, c.Alone, c.Tell
+	m.disk.empty = inodesOf(c.Empty)
+	m.disk.left.Store(c.Budget.Disk)
 	return m, nil
 }
 
@@ -131,6 +143,9 @@ func (m *Meter) step() (pause time.Duration) {
 	}
 	if m.memory.limit > 0 {
 		pause = min(pause, m.watchMemory())
+	}
+	if m.disk.limit > 0 {
+		pause = min(pause, m.watchDisk())
 	}
 	return pause
 }

@@ -155,7 +155,7 @@ func (c *ceiling) lend(t *table, left int64) {
 		lease := p.data + more
 		// A lease that is half used up, or much too large, is renewed.
 		if p.lease == 0 || p.lease-p.data < more/2 || p.lease-p.data > more+more/4 {
-			if wall.LimitData(p.pid, uint64(lease)) == nil {
+			if wall.Limit(p.pid, unix.RLIMIT_DATA, uint64(lease)) == nil {
 				p.lease = lease
 			}
 		}

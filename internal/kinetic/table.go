@@ -27,6 +27,8 @@ type process struct {
 	data     int64         // bytes that it could write to
 	lease    int64         // how many it may have of these
 	killed   bool
+	written  int64 // bytes that it had written when the disk was last looked at
+	short    bool  // the length of its files is limited
 
 	held     bool          // we have stopped it
 	went     time.Duration // when it was last continued
@@ -50,6 +52,7 @@ type table struct {
 	tried   int           // and at the one before: up to there all were tried twice
 	scanned time.Duration // when all processes were last looked at
 	passed  time.Duration // what they used between the last two readings
+	lost    int           // how many processes have gone
 	spent   time.Duration // what the processes in the table, and those that were, have been seen to use
 
 	finished time.Duration // largest sum of what living processes and their waited children used
@@ -194,6 +197,7 @@ func (t *table) read() (ran bool) {
 		clock, err := clockOf(p.pid)
 		if err != nil || clock < p.clock { // it has gone, or its number is another's
 			p.close()
+			t.lost++
 			return true
 		}
 		p.passed, p.clock = clock-p.clock, clock

@@ -54,6 +54,9 @@ type Config struct {
 	// filter asks for these calls then. wait says that it is to be asked again after
 	// that time, and then for the last one.
 	Admit func(tid int, last bool) (admitted bool, wait time.Duration)
+	// Disk, if not nil, limits what the cell takes there. The filter asks for fallocate
+	// and ftruncate then.
+	Disk Disk
 	// Confine puts the cell's rules around an opener's thread.
 	Confine func() error
 	// Identity is the cell's user.
@@ -63,6 +66,18 @@ type Config struct {
 	OnFault func(Fault)
 	// OnError is told, on the same thread, what the supervisor could not do.
 	OnError func(error)
+}
+
+// Disk is what a cell may take on the disk. Its methods are called on the listener's
+// thread.
+type Disk interface {
+	// Room reports whether the cell may take n bytes more at once; n is 0: whether it may
+	// make files.
+	Room(n int64) bool
+	// Lengthen lets process pid have files of that many bytes, most of which may be holes.
+	Lengthen(pid int, length int64)
+	// Removing says that a file may lose a name now, or have none from its beginning.
+	Removing()
 }
 
 // Fault is a system call that the cell's pledge does not permit.
@@ -185,6 +200,9 @@ func (m *Membrane) makeTable() {
 	}
 	if m.config.Admit != nil {
 		m.addForks(table)
+	}
+	if m.config.Disk != nil {
+		m.addRoom(table)
 	}
 	last := uint32(0)
 	for nr := range table {

@@ -149,6 +149,14 @@ func (m *Membrane) open(n *notification, dirfd int32, path string, how unix.Open
 	if how.Flags&unix.O_PATH != 0 && how.Resolve&^unix.RESOLVE_NO_MAGICLINKS == 0 {
 		return m.openPath(n, dirfd, path, how)
 	}
+	if m.config.Disk != nil && makes(how.Flags) {
+		if !m.config.Disk.Room(0) {
+			return m.openWithoutRoom(n, dirfd, path, how)
+		}
+		if how.Flags&tmpfileBit != 0 {
+			m.config.Disk.Removing()
+		}
+	}
 	p, errno := m.begin(n, dirfd, path)
 	if errno != 0 {
 		return 0, errno

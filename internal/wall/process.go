@@ -59,15 +59,15 @@ func StatFields(text []byte) []string {
 	return strings.Fields(string(text[end+1:]))
 }
 
-// LimitData sets how many bytes of data a process may have (RLIMIT_DATA), no more than
-// its hard limit: private memory that can be written, whether it is used or not.
-func LimitData(pid int, most uint64) error {
+// Limit sets a process's soft limit of a resource (prlimit(2)), to no more than its hard
+// one. RLIMIT_DATA is private memory that can be written, whether it is used or not.
+func Limit(pid, resource int, most uint64) error {
 	var l unix.Rlimit
-	if err := unix.Prlimit(pid, unix.RLIMIT_DATA, nil, &l); err != nil {
+	if err := unix.Prlimit(pid, resource, nil, &l); err != nil {
 		return err
 	}
 	l.Cur = min(most, l.Max)
-	return unix.Prlimit(pid, unix.RLIMIT_DATA, &l, nil)
+	return unix.Prlimit(pid, resource, &l, nil)
 }
 
 // NewestProcess reads from an open /proc/loadavg the process number that was given out

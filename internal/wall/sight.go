@@ -68,10 +68,14 @@ func Compile(a Arch, pledge capability.Pledge, sight Sight, asked ...string) Fil
 
 // AskedFor are the calls that a cell with this budget asks, to be counted.
 func AskedFor(b capability.Budget) []string {
+	var asked []string
 	if b.Fibers > 0 {
-		return Forks
+		asked = append(asked, Forks...)
 	}
-	return nil
+	if b.Disk > 0 {
+		asked = append(asked, "fallocate", "ftruncate")
+	}
+	return asked
 }
 
 // hidden are the rows of a cell that sees only its names, before all others.

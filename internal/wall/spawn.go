@@ -22,10 +22,13 @@ type Spawner struct {
 	Mark *unix.Rlimit
 	// Scheduling, if not nil, is how it is scheduled, and all that it forks.
 	Scheduling *unix.SchedAttr
-	Path       string
-	Args       []string // with argv[0]
-	Env        []string
-	Dir        string // working directory
+	// FileSize, if not nil, is how long its files may become (RLIMIT_FSIZE). Longer ones
+	// are refused with EFBIG alone, as long as no program asks for SIGXFSZ.
+	FileSize *unix.Rlimit
+	Path     string
+	Args     []string // with argv[0]
+	Env      []string
+	Dir      string // working directory
 }
 
 // Child is a process that Spawn made.
@@ -161,11 +164,14 @@ func (s *Spawner) image() (*image, error) {
 	return img, nil
 }
 
+// ignored is struct kernel_sigaction (asm-generic/signal.h) of SIG_IGN.
+var ignored = [4]uintptr{1}
+
 // lay puts the other steps around the way behind the wall.
 func (img *image) lay(s *Spawner, pass pass) {
 	const flags = unix.CLONE_VFORK | unix.CLONE_VM | unix.CLONE_FILES | unix.CLONE_CHILD_CLEARTID | unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
 	behind := img.steps
-	img.steps = make([]step, 0, len(behind)+9)
+	img.steps = make([]step, 0, len(behind)+11)
 	add := func(what string, nr uintptr, args ...uintptr) int {
 		st := step{what: what, nr: nr}
 		copy(st.args[:], args)
@@ -182,6 +188,10 @@ func (img *image) lay(s *Spawner, pass pass) {
 	}
 	if s.Scheduling != nil { // before privileges that it may need are gone
 		add("set the scheduling", unix.SYS_SCHED_SETATTR, 0, uintptr(unsafe.Pointer(s.Scheduling)), 0)
+	}
+	if s.FileSize != nil {
+		add("limit the length of files", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_FSIZE, uintptr(unsafe.Pointer(s.FileSize)))
+		add("ignore SIGXFSZ", unix.SYS_RT_SIGACTION, uintptr(unix.SIGXFSZ), uintptr(unsafe.Pointer(&ignored)), 0, 8)
 	}
 	img.steps = append(img.steps, behind...)
 	// If the supervisor dies while the cell is too young to have a guard, the

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 // limit is what the programs are given. They want more of everything.
 const (
 	fibers = 64
-	budget = "fibers=64,memory=256M,cpu=50%"
+	budget = "fibers=64,memory=256M,cpu=50%,disk=128M"
 )
 
 // attack is one kind of testdata/hostile.c. told is what the ledger says of it; "": it is
@@ -42,7 +42,7 @@ type attack struct{ kind, told string }
 
 var attacks = []attack{
 	{"busy", ""}, {"forks", "fibers"}, {"daemons", "fibers"}, {"threads", "fibers"}, {"zombies", "fibers"}, {"execs", "fibers"},
-	{"memory", "memory"}, {"descriptors", ""}, {"pipes", ""}, {"signals", ""}, {"timers", ""}, {"questions", ""},
+	{"memory", "memory"}, {"disk", "disk"}, {"descriptors", ""}, {"pipes", ""}, {"signals", ""}, {"timers", ""}, {"questions", ""},
 }
 
 // seconds is how long each goes on.

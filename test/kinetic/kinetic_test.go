@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ func stage(t *testing.T) *rig.Root {
 	if err := os.MkdirAll(tree+"/bin", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"load", "hog"} {
+	for _, name := range []string{"load", "hog", "fill"} {
 		source := filepath.Join(rig.Source(), "test/kinetic/testdata", name+".c")
 		c := exec.Command("gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-o", tree+"/bin/"+name, source)
 		if text, err := c.CombinedOutput(); err != nil {
@@ -285,4 +286,86 @@ func TestFibersPromise(t *testing.T) {
 	if got := r.Run("run", "--pledge", "STDIO,RPATH", "--budget", "fibers=8", "load", "joins", "3", "1"); got.Code != 0 || !strings.HasPrefix(got.Stdout, "refused 0 of 3") {
 		t.Errorf("status %d, %q, %s", got.Code, got.Stdout, got.Stderr)
 	}
+}
+
+// A cell takes no more of the disk than its budget says, however it fills it: writes are
+// refused what is beyond, and who cannot be refused is killed.
+func TestDisk(t *testing.T) {
+	r := stage(t)
+	const limit, slack, wanted = 256, 16, 1024 // MB
+	home := r.Path("Data/apps/load")
+	clear := func() {
+		_ = filepath.WalkDir(home, func(path string, _ os.DirEntry, _ error) error { return os.Chmod(path, 0o700) }) // what it shut
+		if err := os.RemoveAll(home); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(budget, kind string) (megabytes []float64, got rig.Result) {
+		clear()
+		got = r.Run("run", "--budget", budget, "load/fill", kind, strconv.Itoa(wanted))
+		for line := range strings.Lines(got.Stdout) {
+			var n float64
+			if _, err := fmt.Sscanf(line, "wrote %f, then", &n); err != nil {
+				t.Fatalf("%v: %q %s", err, got.Stdout, got.Stderr)
+			}
+			megabytes = append(megabytes, n)
+		}
+		return megabytes, got
+	}
+	taken := func() float64 {
+		text, err := exec.Command("du", "-sk", home).Output()
+		var kilobytes float64
+		if _, scan := fmt.Sscan(string(text), &kilobytes); scan != nil {
+			t.Fatalf("du: %v: %q", err, text)
+		}
+		return kilobytes / 1024
+	}
+	tests := []struct {
+		kind, told string
+		slack      float64
+	}{
+		{"big", "then File too large", slack}, {"direct", "then File too large", slack}, {"nameless", "then File too large", slack},
+		{"once", "then File too large", slack}, {"small", "then ", slack}, {"mapped", "", slack}, {"sparse", "then File too large", slack},
+		{"allocated", "then Disk quota exceeded", slack}, {"again", "then File too large", slack}, {"shut", "then File too large", slack},
+		{"longer", "then File too large", slack},
+		{"deep", "then File too large", slack}, {"many", "then File too large", 3 * limit},
+	}
+	for _, test := range tests {
+		t.Run(test.kind, func(t *testing.T) {
+			megabytes, got := run("disk=256M", test.kind)
+			du := taken()
+			t.Logf("%v MB written, %.1f MB there", megabytes, du)
+			if du > limit+test.slack {
+				t.Errorf("%.1f MB of the disk, want %d", du, limit)
+			}
+			for _, n := range megabytes {
+				if n > limit+slack && test.kind != "allocated" {
+					t.Errorf("%.1f MB written, want %d", n, limit)
+				}
+				if n < limit-slack && slices.Contains([]string{"big", "direct", "nameless", "once", "small", "again"}, test.kind) {
+					t.Errorf("%.1f MB written, want %d", n, limit)
+				}
+			}
+			if !strings.Contains(got.Stdout, test.told) || test.told == "" && !strings.Contains(got.Stderr, "was killed: it went on writing") {
+				t.Errorf("it was told %q: %s", got.Stdout, got.Stderr)
+			}
+		})
+	}
+	t.Run("enough", func(t *testing.T) { // the control
+		if megabytes, got := run("disk=2G", "many"); len(megabytes) != 16 || strings.Contains(got.Stdout, "File") {
+			t.Errorf("%v: %s", megabytes, got.Stderr)
+		}
+	})
+	t.Run("elsewhere", func(t *testing.T) { // what is not the cell's own is not limited
+		clear()
+		dir := r.Base + "/elsewhere"
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		got := r.Run("run", "--budget", "disk=16M", "--unveil", dir+":rwc", "--env", "HOME="+dir, "load/fill", "big", "64")
+		if got.Stdout != "wrote 64.0, then no end\n" {
+			t.Errorf("%q: %s", got.Stdout, got.Stderr)
+		}
+	})
+	clear()
 }
