@@ -118,11 +118,11 @@ func packageMistakes() []mistake {
 			"nip: install tool 1: this version is installed with other contents; remove it first, or give the new one another version: conflict\n" +
 				"     remove what is installed first: nip remove PACKAGE\n"},
 		{"full disk", func(d *desk) {
-			d.pack("tool", command("tool"), 17<<20)
+			d.pack("tool", command("tool"), 25<<20)
 			d.fullDisk()
 		}, install, 1, fullDiskMessage()},
 		{"file that cannot grow", func(d *desk) {
-			d.pack("tool", command("tool"), 17<<20)
+			d.pack("tool", command("tool"), 25<<20)
 			d.smallFiles()
 		}, install, 1,
 			"nip: install tool 1: ballast: file too large\n" +
@@ -454,7 +454,7 @@ func runMistakes() []mistake {
 func fullDiskMessage() string {
 	what := "ballast: file too large"
 	if os.Geteuid() == 0 {
-		what = "DIR/root has 2.1 MB free, the package needs 18.9 MB: not enough space"
+		what = "DIR/root has 2.1 MB free, the package needs 27.3 MB: not enough space"
 	}
 	return "nip: install tool 1: " + what + "\n" +
 		"     free some space (nip gc frees what nothing uses), then try again; nothing was changed\n"

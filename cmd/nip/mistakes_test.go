@@ -211,10 +211,10 @@ func noise(n int) string {
 	return string(b)
 }
 
-// smallFiles makes the kernel refuse nip files above 16 MiB (the front needs to
+// smallFiles makes the kernel refuse nip files above 24 MiB (the front needs to
 // put the whole nip into one).
 func (d *desk) smallFiles() {
-	d.wrap = append([]string{"sh", "-c", `ulimit -f 32768; exec "$0" "$@"`}, d.wrap...)
+	d.wrap = append([]string{"sh", "-c", `ulimit -f 49152; exec "$0" "$@"`}, d.wrap...)
 }
 
 // fullDisk gives the desk's root a file system with less room than a package

@@ -1,31 +1,78 @@
 package cell
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"nipcells/internal/capability"
 	"nipcells/internal/kinetic"
 	"nipcells/internal/ledger"
+	"nipcells/internal/membrane"
+	"nipcells/internal/wall"
 )
 
-// startMeter has the cell held to its budget, if there is anything to enforce.
-func (c *cell) startMeter() {
-	if !kinetic.Needed(c.budget) {
+// economy is how a cell is held to its budget.
+type economy struct {
+	tally   *kinetic.Tally                // nil: none is needed, or permitted
+	meter   atomic.Pointer[kinetic.Meter] // nil: none is needed
+	census  *kinetic.Census               // nil: nobody counts its processes and threads
+	strikes kinetic.Strikes
+
+	mutex  sync.Mutex // over the following
+	budget capability.Budget
+	told   map[string]time.Time // when it was last told of a kind of event
+}
+
+// budgetNow is the budget that the cell has now.
+func (c *cell) budgetNow() capability.Budget {
+	c.economy.mutex.Lock()
+	defer c.economy.mutex.Unlock()
+	return c.economy.budget
+}
+
+// beginEconomy has the membrane ask for what a budget limits.
+func (c *cell) beginEconomy(config *membrane.Config) {
+	c.economy.budget, c.economy.told = c.budget, map[string]time.Time{}
+	if c.budget.Fibers > 0 {
+		c.economy.census = kinetic.NewCensus(c.state.id, c.budget.Fibers, c.onBudget)
+		config.Admit = c.economy.census.Admit
+	}
+	if c.budget.Disk > 0 {
+		config.Disk = diskOf{c}
+	}
+}
+
+// startMeter has the cell held to a budget, if there is anything to enforce.
+func (c *cell) startMeter(b capability.Budget) {
+	if !kinetic.Needed(b) {
 		return
 	}
 	meter, err := kinetic.New(kinetic.Config{
-		Fiber: c.state.id, Budget: c.budget, Tally: c.tally, Tell: c.onBudget,
+		Fiber: c.state.id, Budget: b, Tally: c.economy.tally, Tell: c.onBudget,
 		Dirs: []string{c.state.tmp(), c.state.run(), c.home}, Empty: c.punched, Alone: !c.writesElsewhere(),
 	})
 	if err != nil {
 		c.Report("the budget is not enforced: " + err.Error())
 		return
 	}
-	c.meter = meter
+	c.economy.meter.Store(meter)
 	go meter.Run()
+}
+
+func (c *cell) stopMeter() {
+	if meter := c.economy.meter.Load(); meter != nil {
+		meter.Stop()
+	}
+	if c.economy.tally != nil {
+		c.economy.tally.Close()
+	}
 }
 
 // writesElsewhere reports whether the cell may write in directories that are not its own.
@@ -49,32 +96,40 @@ func (c *cell) fileSize() *unix.Rlimit {
 // diskOf is what a cell's membrane is told of its disk space.
 type diskOf struct{ c *cell }
 
-func (d diskOf) Room(n int64) bool { return d.c.meter == nil || d.c.meter.Room(n) }
+func (d diskOf) Room(n int64) bool {
+	meter := d.c.economy.meter.Load()
+	if meter == nil || meter.Room(n) {
+		return true
+	}
+	d.c.press("disk")
+	return false
+}
 
 func (d diskOf) Removing() {
-	if d.c.meter != nil {
-		d.c.meter.Removing()
+	if meter := d.c.economy.meter.Load(); meter != nil {
+		meter.Removing()
 	}
 }
 
 func (d diskOf) Lengthen(pid int, length int64) {
-	if d.c.meter != nil {
-		d.c.meter.Lengthen(pid, length)
+	if meter := d.c.economy.meter.Load(); meter != nil {
+		meter.Lengthen(pid, length)
 	}
 }
 
-func (c *cell) stopMeter() {
-	if c.meter != nil {
-		c.meter.Stop()
-	}
-	if c.tally != nil {
-		c.tally.Close()
-	}
-}
-
-// onBudget records that a process was killed, or refused something, for the budget.
+// onBudget records that a process was killed, or refused something, for the budget. The
+// same is not told again for a while.
 func (c *cell) onBudget(e kinetic.Event) {
-	fields := []ledger.Field{ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package), ledger.Text("what", e.What)}
+	if e.PID > 0 { // else it is a state, and no refusal yet
+		defer c.press(e.What)
+	}
+	if e.What == "fibers" && !c.tellAgain(e.What) {
+		return
+	}
+	if e.Program == "" && e.PID > 0 {
+		e.Program = wall.ProgramName(e.PID)
+	}
+	fields := []ledger.Field{ledger.Text("what", e.What)}
 	who := c.Plan.Package
 	if e.PID > 0 {
 		fields = append(fields, ledger.Text("program", e.Program), ledger.Number("pid", int64(e.PID)))
@@ -83,27 +138,126 @@ func (c *cell) onBudget(e kinetic.Event) {
 	if e.Limit > 0 {
 		fields = append(fields, ledger.Number("used", e.Used), ledger.Number("limit", e.Limit))
 	}
-	var why string
-	switch e.What {
-	case "memory":
-		why = fmt.Sprintf("was killed: its cell had %d MB of memory, and it most of that", e.Used>>20)
-	case "disk":
-		const until = "; it can make and write nothing more until there is room again"
-		switch {
-		case e.Hidden:
-			why = "has directories that are too deep, or shut, to be measured" + until
-		case e.PID == 0:
-			why = fmt.Sprintf("has %d MB on the disk%s", e.Used>>20, until)
-		default:
-			why = fmt.Sprintf("was killed: it went on writing when its cell's files took %d MB of the disk", e.Used>>20)
-		}
-	case "fibers":
-		why = fmt.Sprintf("could not make another process or thread: its cell has %d", e.Used)
-	default:
-		why = "was killed: it went on while its cell was suspended, again and again"
+	c.record("budget", fields...)
+	c.Report(fmt.Sprintf("%s %s (budget %s)", who, story(e), c.budgetNow()))
+}
+
+// tellAgain reports whether it is time to tell of this kind of event.
+func (c *cell) tellAgain(what string) bool {
+	const often = 10 * time.Second
+	c.economy.mutex.Lock()
+	defer c.economy.mutex.Unlock()
+	if now := time.Now(); now.Sub(c.economy.told[what]) >= often {
+		c.economy.told[what] = now
+		return true
 	}
-	if _, err := c.ledger.Append("budget", fields...); err != nil {
+	return false
+}
+
+// story says what happened, behind a name.
+func story(e kinetic.Event) string {
+	const until = "; it can make and write nothing more until there is room again"
+	switch {
+	case e.What == "memory":
+		return fmt.Sprintf("was killed: its cell had %d MB of memory, and it most of that", e.Used>>20)
+	case e.What == "fibers":
+		return fmt.Sprintf("could not make another process or thread: its cell has %d", e.Used)
+	case e.What == "disk" && e.Hidden:
+		return "has directories that are too deep, or shut, to be measured" + until
+	case e.What == "disk" && e.PID == 0:
+		return fmt.Sprintf("has %d MB on the disk%s", e.Used>>20, until)
+	case e.What == "disk":
+		return fmt.Sprintf("was killed: it went on writing when its cell's files took %d MB of the disk", e.Used>>20)
+	}
+	return "was killed: it went on while its cell was suspended, again and again"
+}
+
+// press notes a refusal, and punishes a cell that does not leave off.
+func (c *cell) press(what string) {
+	strike := c.economy.strikes.Refused(time.Now())
+	if strike == kinetic.NoStrike {
+		return
+	}
+	c.record("strike", ledger.Text("what", what), ledger.Text("strike", strike.String()), ledger.Text("budget", c.budgetNow().String()))
+	switch strike {
+	case kinetic.Warn:
+		c.Report(fmt.Sprintf("%s does not leave off though it is refused (%s): the first strike", c.Plan.Package, what))
+	case kinetic.Demote:
+		lower := kinetic.Lower(c.budgetNow())
+		c.Report(fmt.Sprintf("%s does not leave off though it is refused (%s): the second strike makes it %s", c.Plan.Package, what, lower))
+		c.adopt(capability.Budget{Spectrum: lower})
+	case kinetic.Terminate:
+		c.Report(fmt.Sprintf("%s does not leave off though it is refused (%s): the third strike ends it", c.Plan.Package, what))
+		_ = unix.PidfdSendSignal(c.child.PIDFD, unix.SIGKILL, nil, 0) // ESRCH: it has ended by itself
+	}
+	c.writeState()
+}
+
+// record puts something about this cell into the ledger.
+func (c *cell) record(event string, fields ...ledger.Field) {
+	fields = append([]ledger.Field{ledger.Text("fiber", c.state.fiber), ledger.Text("package", c.Plan.Package)}, fields...)
+	if _, err := c.ledger.Append(event, fields...); err != nil {
 		c.Report("ledger: " + err.Error())
 	}
-	c.Report(fmt.Sprintf("%s %s (budget %s)", who, why, c.budget))
+}
+
+// adopt takes over the items of a budget that are set.
+func (c *cell) adopt(change capability.Budget) capability.Budget {
+	c.economy.mutex.Lock()
+	b := &c.economy.budget
+	for _, item := range strings.Split(change.String(), ",") {
+		if key, value, ok := strings.Cut(item, "="); ok {
+			_ = b.Put(key, value) // it comes from a budget
+		}
+	}
+	now := *b
+	c.economy.mutex.Unlock()
+	if change.Fibers > 0 && c.economy.census != nil {
+		c.economy.census.Change(change.Fibers)
+	}
+	if change.Spectrum != "" {
+		kinetic.Reschedule(c.state.id, now)
+	}
+	if meter := c.economy.meter.Load(); meter != nil {
+		meter.Change(now)
+	} else {
+		c.startMeter(now)
+	}
+	return now
+}
+
+// Reasons why a running cell's budget cannot be changed.
+var (
+	errNotCounted = errors.New("a cell that started without a limit of fibers, disk or io gets none: start it with one, such as nip run --budget fibers=1000")
+	errRaise      = errors.New("the spectrum of a running cell can be lowered only")
+)
+
+// change answers a request for another budget. What the package is given is the most.
+func (c *cell) change(text string) (string, error) {
+	change, err := capability.ParseBudget(text)
+	if err != nil {
+		return "", err
+	}
+	if now := c.budgetNow(); change.Fibers > 0 && now.Fibers == 0 || change.Disk > 0 && now.Disk == 0 {
+		return "", errNotCounted
+	} else if both := now.Intersect(capability.Budget{Spectrum: change.Spectrum}); change.Spectrum != "" && both.Spectrum != change.Spectrum {
+		return "", errRaise
+	}
+	if least := change.Intersect(c.Plan.Budget); !within(change, least) {
+		return "", fmt.Errorf("package %s is given %s: nip policy set gives it more", c.Plan.Package, c.Plan.Budget)
+	}
+	now := c.adopt(change)
+	c.record("budget", ledger.Text("what", "changed"), ledger.Text("budget", now.String()))
+	c.writeState()
+	return now.String(), nil
+}
+
+// within reports whether all that change sets is in least, the tighter of it and another.
+func within(change, least capability.Budget) bool {
+	for _, item := range strings.Split(change.String(), ",") {
+		if item != "" && !slices.Contains(strings.Split(least.String(), ","), item) {
+			return false
+		}
+	}
+	return true
 }

@@ -15,7 +15,6 @@ import (
 
 	"nipcells/internal/capability"
 	"nipcells/internal/hier"
-	"nipcells/internal/kinetic"
 	"nipcells/internal/ledger"
 	"nipcells/internal/membrane"
 	"nipcells/internal/plan"
@@ -131,10 +130,9 @@ type cell struct {
 	punched  []string
 	resolver []string // files of the host by which names are resolved
 	network  network
-	learner  *learner // nil: nobody wants to know
-	budget   capability.Budget
-	tally    *kinetic.Tally // nil: none is needed, or permitted
-	meter    *kinetic.Meter // nil: none is needed
+	learner  *learner          // nil: nobody wants to know
+	budget   capability.Budget // at the start; see budgetNow
+	economy  economy
 }
 
 // prepare does all that can fail on somebody's mistake, in the order of the

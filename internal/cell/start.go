@@ -84,12 +84,7 @@ func (c *cell) launch() error {
 			Confine: c.confineOpener, Identity: c.identity, Network: c.forMembrane(),
 		}
 		config.Own = config.Writable[:3]
-		if c.budget.Fibers > 0 {
-			config.Admit = kinetic.NewCensus(c.state.id, c.budget.Fibers, c.onBudget).Admit
-		}
-		if c.budget.Disk > 0 {
-			config.Disk = diskOf{c}
-		}
+		c.beginEconomy(&config)
 		if c.sight == wall.Learned {
 			c.learnFrom(&config)
 		}
@@ -109,7 +104,7 @@ func (c *cell) spawn(s *wall.Spawner) (*wall.Child, error) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		// Where the host forbids it to an ordinary user, clocks of processes must do.
-		c.tally, _ = kinetic.OpenTally()
+		c.economy.tally, _ = kinetic.OpenTally()
 	}
 	return s.Spawn()
 }

@@ -22,7 +22,7 @@ import (
 // state is /Cell/<fiber-id>: tmp/ and run/ for the program, names/, and the file
 // "state", which others read and which the supervisor keeps locked as long as
 // it lives. Its lines are key=value: supervisor, package, version, command,
-// started (RFC 3339), then first once the program runs; empty lines fill it up
+// started (RFC 3339), then first, budget and strikes once the program runs; empty lines fill it up
 // to stateSize, so that it is written in place.
 type state struct {
 	fiber string // 8 hexadecimal digits
@@ -32,7 +32,7 @@ type state struct {
 	text  string
 }
 
-const stateSize = 512
+const stateSize = 1024
 
 func (s *state) tmp() string { return s.dir + "/tmp" }
 func (s *state) run() string { return s.dir + "/run" }
@@ -126,7 +126,13 @@ func (s *state) write(more string) error {
 	return err
 }
 
-func (s *state) running(first int) error { return s.write("first=" + strconv.Itoa(first) + "\n") }
+// writeState says that the program runs, and what it is held to.
+func (c *cell) writeState() {
+	more := fmt.Sprintf("first=%d\nbudget=%s\nstrikes=%d\n", c.child.PID, c.budgetNow(), c.economy.strikes.Count(time.Now()))
+	if err := c.state.write(more); err != nil {
+		c.Report("write the cell's state: " + err.Error())
+	}
+}
 
 // remove takes the cell's directory away. What the program left there is its
 // own and may be hostile: names are removed, symlinks are not followed.
@@ -188,7 +194,15 @@ type Info struct {
 	Supervisor int       `json:"supervisor"` // pid
 	First      int       `json:"pid"`        // pid of the program; 0: not yet started
 	Started    time.Time `json:"started"`
+	Budget     string    `json:"budget,omitempty"` // capability.ParseBudget reads it
+	Strikes    int       `json:"strikes"`
 	Dead       bool      `json:"dead"` // the supervisor is gone; Recover cleans up
+}
+
+// ID is the fiber-id as a number, which marks the cell's processes.
+func (i Info) ID() uint32 {
+	id, _ := strconv.ParseUint(i.Fiber, 16, 32) // List takes in no others
+	return uint32(id)
 }
 
 // List returns the cells below root, oldest first.
@@ -255,6 +269,10 @@ func read(root *hier.Root, fiber string) (Info, error) {
 			info.Version = value
 		case "command":
 			info.Command = value
+		case "budget":
+			info.Budget = value
+		case "strikes":
+			info.Strikes, _ = strconv.Atoi(value)
 		case "started":
 			info.Started, _ = time.Parse(time.RFC3339Nano, value)
 		}

@@ -79,12 +79,10 @@ func (c *cell) grown() int {
 	// opener, and one more that may run. With fewer processors of the runtime a
 	// thread that comes back may wait for as long as ten milliseconds for one.
 	runtime.GOMAXPROCS(max(threads, runtime.GOMAXPROCS(0)))
-	c.startMeter()
+	c.startMeter(c.budget)
 	go c.membrane.Serve()
 	defer c.forwardSignals()()
-	if err := c.state.running(c.child.PID); err != nil {
-		c.Report("write the cell's state: " + err.Error())
-	}
+	c.writeState()
 	if c.Started != nil {
 		c.Started(c.state.fiber)
 	}
@@ -99,8 +97,8 @@ func (c *cell) reapFirst() int {
 		var ws unix.WaitStatus
 		var used unix.Rusage
 		pid, err := unix.Wait4(c.learnDead(0), &ws, 0, &used)
-		if err == nil && c.meter != nil {
-			c.meter.Reaped(&used)
+		if meter := c.economy.meter.Load(); err == nil && meter != nil {
+			meter.Reaped(&used)
 		}
 		switch {
 		case err == unix.EINTR:
@@ -162,7 +160,7 @@ func killExactly(pid int, fiber uint32) bool {
 // the same process group.
 func (c *cell) forwardSignals() (stop func()) {
 	ch := make(chan os.Signal, 16)
-	signal.Notify(ch, unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
+	signal.Notify(ch, unix.SIGTERM, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, requestSignal)
 	end := make(chan struct{})
 	ended := make(chan struct{})
 	go func() {
@@ -172,6 +170,10 @@ func (c *cell) forwardSignals() (stop func()) {
 			case <-end:
 				return
 			case s := <-ch:
+				if s == requestSignal {
+					c.answerRequests()
+					continue
+				}
 				if (s == unix.SIGINT || s == unix.SIGQUIT) && !c.Detached && foreground() {
 					continue
 				}

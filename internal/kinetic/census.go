@@ -29,7 +29,6 @@ type Census struct {
 	most   int // there are no more than these, those in flight among them
 	flying map[int]*flight
 	full   time.Time // when it was last counted and there was no room
-	told   time.Time
 }
 
 // flight is what is known of a thread that was let go to make another.
@@ -41,7 +40,7 @@ type flight struct {
 }
 
 // NewCensus returns the census of a cell that has one thread, of one process. tell is
-// told, now and then, that somebody was refused.
+// told of each refusal, and must be quick.
 func NewCensus(fiber uint32, limit int, tell func(Event)) *Census {
 	return &Census{fiber: fiber, limit: limit, tell: tell, most: 1, flying: map[int]*flight{}}
 }
@@ -71,18 +70,15 @@ func (c *Census) Admit(tid int, last bool) (admitted bool, wait time.Duration) {
 	if !last {
 		return false, hold
 	}
-	c.refused(tid)
+	c.tell(Event{What: "fibers", PID: tid, Used: int64(min(c.most, c.limit)), Limit: int64(c.limit)})
 	return false, 0
 }
 
-// refused tells of it, once a while.
-func (c *Census) refused(tid int) {
-	const often = 10 * time.Second
-	if time.Since(c.told) < often {
-		return
-	}
-	c.told = time.Now()
-	c.tell(Event{What: "fibers", PID: tid, Program: wall.ProgramName(tid), Used: int64(min(c.most, c.limit)), Limit: int64(c.limit)})
+// Change sets another limit. Who is there stays.
+func (c *Census) Change(limit int) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.limit, c.full = limit, time.Time{}
 }
 
 // count counts what there is. Who has landed is looked at first: what he has made is

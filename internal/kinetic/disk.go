@@ -29,6 +29,7 @@ const (
 
 // volume is a limit of what is in some directories.
 type volume struct {
+	on    bool // it is limited, then and later
 	limit int64
 	dirs  []string
 	alone bool // the cell writes in no other: the length of its files can be limited
@@ -56,7 +57,7 @@ type volume struct {
 func (m *Meter) Room(n int64) bool {
 	v := &m.disk
 	switch {
-	case v.limit == 0:
+	case !v.on:
 		return true
 	case v.full.Load():
 		return false

@@ -64,7 +64,8 @@ type Meter struct {
 	spent   time.Duration // of CPU time until then
 	audited time.Duration // when what was not seen was last added
 	dead    atomic.Int64  // CPU time of processes that the supervisor has reaped, ns
-	wake    int           // eventfd: it shall end
+	next    atomic.Pointer[capability.Budget]
+	wake    int // eventfd: it shall end
 	ended   chan struct{}
 }
 
@@ -80,8 +81,27 @@ func New(c Config) (*Meter, error) {
 	m.memory = ceiling{limit: c.Budget.Memory, tell: c.Tell}
 	m.disk.limit, m.disk.dirs, m.disk.alone, m.disk.tell = c.Budget.Disk, c.Dirs, c.Alone, c.Tell
 	m.disk.empty = inodesOf(c.Empty)
+	m.disk.on = c.Budget.Disk > 0
 	m.disk.left.Store(c.Budget.Disk)
 	return m, nil
+}
+
+// Change has the meter hold the cell to another budget from its next step on. It is safe
+// for concurrent use.
+func (m *Meter) Change(b capability.Budget) { m.next.Store(&b) }
+
+func (m *Meter) adopt(b capability.Budget) {
+	m.config.Budget = b
+	left := m.credit.left
+	m.credit = newCredit(b)
+	m.credit.left = min(m.credit.left, left)
+	m.memory.limit = b.Memory
+	if m.disk.on && b.Disk > 0 {
+		m.disk.limit, m.disk.took = b.Disk, 0 // it must be looked at again
+	}
+	if !LimitsCPU(b) && m.held {
+		m.resume()
+	}
 }
 
 // Reaped tells the meter what a process of the cell has used that the supervisor
@@ -132,6 +152,9 @@ const (
 
 // step looks for new processes, has each limit kept, and says when to look again.
 func (m *Meter) step() (pause time.Duration) {
+	if b := m.next.Swap(nil); b != nil {
+		m.adopt(*b)
+	}
 	ran := m.table.read()
 	if ran || !m.held { // who makes processes runs
 		m.table.look()

@@ -1,11 +1,14 @@
 package kinetic
 
 import (
+	"os"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"nipcells/internal/capability"
+	"nipcells/internal/wall"
 )
 
 // spectrum is what a spectrum means (SPEC section 5) for a cell's turn beside other
@@ -33,6 +36,35 @@ func spectrumOf(b capability.Budget) spectrum {
 		return s
 	}
 	return spectrums["matter"]
+}
+
+// Window is how long a window of a budget's spectrum is.
+func Window(b capability.Budget) time.Duration { return spectrumOf(b).window }
+
+// Reschedule has all threads of a cell scheduled as its budget's spectrum says. None can
+// be raised without a privilege; who has ended meanwhile does not matter.
+func Reschedule(fiber uint32, b capability.Budget) {
+	attr := Scheduling(b)
+	if attr == nil {
+		return
+	}
+	const twice = 2 // threads come while we look
+	for range twice {
+		_ = wall.EachProcess(func(pid int) { // without /proc there is nobody
+			if f, ok := wall.MarkOf(pid); !ok || f != fiber {
+				return
+			}
+			threads, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task")
+			if err != nil {
+				return
+			}
+			for _, t := range threads {
+				if tid, err := strconv.Atoi(t.Name()); err == nil {
+					_ = unix.SchedSetAttr(tid, attr, 0)
+				}
+			}
+		})
+	}
 }
 
 // Scheduling is how processes of a cell with a budget are scheduled; nil where it names

@@ -158,15 +158,17 @@ func beside(t *testing.T, dir, address string, watch func()) victims {
 	return victims{time.Duration(p99) * time.Microsecond, served}
 }
 
-// marked counts the processes and threads of all cells that this user runs.
-func marked() (n int) {
+// marked counts the processes and threads of the cell that has most of them.
+func marked() (most int) {
+	cells := map[uint32]int{}
 	_ = wall.EachProcess(func(pid int) { // without /proc there are none to be seen, and the test says so
 		var st unix.Stat_t
-		if _, ok := wall.MarkOf(pid); ok && unix.Stat(fmt.Sprintf("/proc/%d/task", pid), &st) == nil {
-			n += max(int(st.Nlink)-2, 1)
+		if fiber, ok := wall.MarkOf(pid); ok && unix.Stat(fmt.Sprintf("/proc/%d/task", pid), &st) == nil {
+			cells[fiber] += max(int(st.Nlink)-2, 1)
+			most = max(most, cells[fiber])
 		}
 	})
-	return n
+	return most
 }
 
 // running counts the processes of cells that are not only left to be waited for.
@@ -236,4 +238,28 @@ func serve() {
 	}
 	fmt.Println(l.Addr())
 	panic(http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, strings.Repeat("x", 1000)) })))
+}
+
+// Who does not leave off is warned, demoted and ended, and the ledger says why. A burst is
+// no attack.
+func TestStrikes(t *testing.T) {
+	r := stage(t)
+	got := r.Run("run", "--budget", budget, "hostile", "forks", "60")
+	if got.Code != 137 || got.Took > 30*time.Second {
+		t.Errorf("status %d after %v", got.Code, got.Took)
+	}
+	for _, want := range []string{"the first strike", "the second strike makes it gravity", "the third strike ends it"} {
+		if !strings.Contains(got.Stderr, want) {
+			t.Errorf("no %q: %s", want, got.Stderr)
+		}
+	}
+	ledger := r.Must("ledger", "--json")
+	for _, want := range []string{`"warn"`, `"demote"`, `"terminate"`} {
+		if !strings.Contains(ledger, want) {
+			t.Errorf("the ledger has no %s", want)
+		}
+	}
+	if got := r.Run("run", "--budget", budget, "hostile", "forks", "2"); got.Code != 0 || strings.Contains(got.Stderr, "strike") {
+		t.Errorf("a burst: status %d, %s", got.Code, got.Stderr)
+	}
 }

@@ -3,7 +3,7 @@
  *   hostile KIND SECONDS
  *
  * Each does its worst until then, in whatever processes it can make, ignores what
- * asks it to end, and goes on after every refusal. */
+ * asks it to end, goes on after every refusal, and is replaced when it is killed. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -246,7 +246,17 @@ int main(int c, char **v)
 			signal(s, SIG_IGN);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
 		if (!strcmp(v[1], kinds[i].name)) {
-			kinds[i].run();
+			/* Who is killed is replaced. */
+			do {
+				pid_t pid = fork();
+
+				if (pid == 0) {
+					kinds[i].run();
+					_exit(0);
+				}
+				while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+					;
+			} while (goes_on());
 			return 0;
 		}
 	return 2;
