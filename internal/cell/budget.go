@@ -228,7 +228,7 @@ func (c *cell) adopt(change capability.Budget) capability.Budget {
 
 // Reasons why a running cell's budget cannot be changed.
 var (
-	errNotCounted = errors.New("a cell that started without a limit of fibers, disk or io gets none: start it with one, such as nip run --budget fibers=1000")
+	errNotCounted = errors.New("a cell that started without a limit of fibers or disk gets none: start it with one, such as nip run --budget fibers=1000")
 	errRaise      = errors.New("the spectrum of a running cell can be lowered only")
 )
 

@@ -13,7 +13,7 @@ import (
 func TestCreditHolds(t *testing.T) {
 	for _, percent := range []int{1, 10, 25, 50, 150} {
 		for _, spectrum := range []string{"", "photon", "matter", "gravity", "void"} {
-			c := newCredit(capability.Budget{CPU: percent, Spectrum: spectrum})
+			c := newCredit(percent, spectrumOf(capability.Budget{Spectrum: spectrum}).window)
 			var clock, used time.Duration
 			for range 20000 {
 				d := time.Duration(rand.Int64N(int64(c.window)))
@@ -33,7 +33,7 @@ func TestCreditHolds(t *testing.T) {
 
 // Credit is not saved up.
 func TestCreditIsNotSaved(t *testing.T) {
-	c := newCredit(capability.Budget{CPU: 50})
+	c := newCredit(50, spectrumOf(capability.Budget{}).window)
 	c.pass(time.Hour, 0)
 	if c.left != burst*c.share() {
 		t.Errorf("an hour brings %v, want %v", c.left, burst*c.share())
@@ -49,7 +49,7 @@ func TestCreditIsNotSaved(t *testing.T) {
 
 // A long step in which all was used, and more, loses none of what it brought.
 func TestCreditOfALongStep(t *testing.T) {
-	c := newCredit(capability.Budget{CPU: 50})
+	c := newCredit(50, spectrumOf(capability.Budget{}).window)
 	before := c.left
 	c.pass(100*time.Millisecond, 80*time.Millisecond)
 	if want := before + 50*time.Millisecond - 80*time.Millisecond; c.left != want {

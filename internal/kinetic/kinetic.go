@@ -46,7 +46,10 @@ type Event struct {
 }
 
 // Needed reports whether a budget limits anything that a Meter enforces here.
-func Needed(b capability.Budget) bool { return b.Memory > 0 || b.Disk > 0 || LimitsCPU(b) }
+func Needed(b capability.Budget) bool { return b.Memory > 0 || b.Disk > 0 || paced(b) }
+
+// paced reports whether a cell is suspended when it has used up what a window brings.
+func paced(b capability.Budget) bool { return b.IO > 0 || LimitsCPU(b) }
 
 // LimitsCPU reports whether a budget gives less CPU time than the host has.
 func LimitsCPU(b capability.Budget) bool { return b.CPU > 0 && b.CPU < 100*runtime.NumCPU() }
@@ -55,7 +58,8 @@ func LimitsCPU(b capability.Budget) bool { return b.CPU > 0 && b.CPU < 100*runti
 type Meter struct {
 	config  Config
 	table   table
-	credit  credit
+	credit  credit // of CPU time
+	flow    credit // of bytes read and written
 	memory  ceiling
 	disk    volume
 	cores   int           // processors of the host
@@ -77,7 +81,7 @@ func New(c Config) (*Meter, error) {
 	}
 	m := &Meter{config: c, cores: runtime.NumCPU(), wake: wake, ended: make(chan struct{})}
 	m.table.fiber, m.table.began, m.table.kept = c.Fiber, time.Now(), keeps()
-	m.credit = newCredit(c.Budget)
+	m.credit, m.flow = newCredits(c.Budget)
 	m.memory = ceiling{limit: c.Budget.Memory, tell: c.Tell}
 	m.disk.limit, m.disk.dirs, m.disk.alone, m.disk.tell = c.Budget.Disk, c.Dirs, c.Alone, c.Tell
 	m.disk.empty = inodesOf(c.Empty)
@@ -92,14 +96,14 @@ func (m *Meter) Change(b capability.Budget) { m.next.Store(&b) }
 
 func (m *Meter) adopt(b capability.Budget) {
 	m.config.Budget = b
-	left := m.credit.left
-	m.credit = newCredit(b)
-	m.credit.left = min(m.credit.left, left)
+	left, flow := m.credit.left, m.flow.left
+	m.credit, m.flow = newCredits(b)
+	m.credit.left, m.flow.left = min(m.credit.left, left), min(m.flow.left, flow)
 	m.memory.limit = b.Memory
 	if m.disk.on && b.Disk > 0 {
 		m.disk.limit, m.disk.took = b.Disk, 0 // it must be looked at again
 	}
-	if !LimitsCPU(b) && m.held {
+	if !paced(b) && m.held {
 		m.resume()
 	}
 }
@@ -161,7 +165,7 @@ func (m *Meter) step() (pause time.Duration) {
 	}
 	m.watchHeld()
 	pause = idle
-	if LimitsCPU(m.config.Budget) {
+	if paced(m.config.Budget) {
 		pause = m.pace(ran)
 	}
 	if m.memory.limit > 0 {
@@ -183,25 +187,28 @@ func (m *Meter) pace(ran bool) time.Duration {
 	passed := now - m.last
 	m.last = now
 	m.credit.pass(passed, m.unpaid(m.table.spent))
+	if rate := m.config.Budget.IO; rate > 0 {
+		m.flow.pass(passed, time.Duration(float64(m.table.flowed())/float64(rate)*float64(time.Second)))
+	}
 	if m.held {
 		m.stop(m.busy())
-		if m.credit.full() {
+		if m.full() {
 			m.audit(now)
 		}
-		if !m.credit.full() {
-			return min(m.credit.wait(), watch)
+		if !m.full() {
+			return min(m.wait(), watch)
 		}
 		m.resume()
 		return m.runFor(m.cores)
 	}
-	left := m.credit.some()
+	left := m.credit.some() && m.flow.some()
 	if left && now-m.audited > m.credit.window {
 		left = m.audit(now)
 	}
 	switch {
 	case !left:
 		m.suspend()
-		return min(m.credit.wait(), watch)
+		return min(m.wait(), watch)
 	case !ran && len(m.stopped()) > 0: // whose turn it is waits for others
 		m.resume()
 		return nearest
@@ -216,8 +223,14 @@ func (m *Meter) pace(ran bool) time.Duration {
 func (m *Meter) audit(now time.Duration) (left bool) {
 	m.audited = now
 	m.credit.pass(0, m.unpaid(m.used()))
-	return m.credit.some()
+	return m.credit.some() && m.flow.some()
 }
+
+// full reports whether a whole window's share of everything is there.
+func (m *Meter) full() bool { return m.credit.full() && m.flow.full() }
+
+// wait is how long it takes to have that.
+func (m *Meter) wait() time.Duration { return max(m.credit.wait(), m.flow.wait()) }
 
 // unpaid is how much of what the cell has spent in all has not been charged.
 func (m *Meter) unpaid(spent time.Duration) time.Duration {
@@ -229,6 +242,12 @@ func (m *Meter) unpaid(spent time.Duration) time.Duration {
 // runFor is how long what is left lasts if so many processors work for the cell.
 func (m *Meter) runFor(processors int) time.Duration {
 	processors = min(max(processors, 1), m.cores)
+	if m.credit.percent == 0 {
+		return shortest // who reads and writes is quick
+	}
+	if m.flow.percent > 0 {
+		return min(max(m.credit.left/time.Duration(processors), shortest), 4*shortest)
+	}
 	return min(max(m.credit.left/time.Duration(processors), shortest), m.credit.window)
 }
 

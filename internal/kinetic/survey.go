@@ -128,6 +128,20 @@ func (s *survey) nameless(p *process) {
 	}
 }
 
+// flowed is how much a process, and children for whom it has waited, have read from disks
+// and made dirty for them (proc_pid_io(5)); 0 if it is gone.
+func (p *process) flowed() (sum int64) {
+	values, err := wall.Facts(p.pid, "io", "read_bytes", "write_bytes")
+	if err != nil {
+		return 0
+	}
+	for _, v := range values {
+		n, _ := strconv.ParseInt(v, 10, 64) // the kernel's own numbers
+		sum += n
+	}
+	return sum
+}
+
 // writtenBytes is how much a process, and children for whom it has waited, have made
 // dirty for a disk (proc_pid_io(5)); 0 if it is gone.
 func (p *process) writtenBytes() int64 {

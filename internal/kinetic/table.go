@@ -29,6 +29,10 @@ type process struct {
 	killed   bool
 	written  int64 // bytes that it had written when the disk was last looked at
 	short    bool  // the length of its files is limited
+	flow     int64 // bytes that it had read and written when that was last asked
+	asked    time.Duration
+	owed     int64         // what children had, that are gone, and that it may have inherited
+	since    time.Duration // when that was last more
 
 	held     bool          // we have stopped it
 	went     time.Duration // when it was last continued
@@ -198,6 +202,7 @@ func (t *table) read() (ran bool) {
 		if err != nil || clock < p.clock { // it has gone, or its number is another's
 			p.close()
 			t.lost++
+			t.bequeath(p)
 			return true
 		}
 		p.passed, p.clock = clock-p.clock, clock
@@ -228,6 +233,35 @@ func (t *table) inherited(reaped time.Duration) time.Duration {
 	}
 	t.finished = max(t.finished, sum)
 	return t.finished
+}
+
+// flowed is how much the processes that ran have read from disks, and written for them,
+// since they were last asked. What a process has inherited from a child that it has
+// waited for (proc_pid_io(5)) was the child's already.
+func (t *table) flowed() (sum int64) {
+	const late = 200 * time.Millisecond
+	for _, p := range t.all {
+		if p.asked > 0 && p.passed == 0 && p.asked+late > t.now {
+			continue // it cannot have
+		}
+		p.asked = t.now
+		flow := p.flowed()
+		more := max(0, flow-p.flow)
+		p.flow = max(p.flow, flow)
+		inherited := min(more, p.owed)
+		if p.owed -= inherited; t.now-p.since > late {
+			p.owed = 0 // it has not waited
+		}
+		sum += more - inherited
+	}
+	return sum
+}
+
+// bequeath notes what the parent of a process that is gone may inherit.
+func (t *table) bequeath(gone *process) {
+	if parent := t.find(gone.parent); parent != nil && gone.flow > 0 {
+		parent.owed, parent.since = parent.owed+gone.flow, t.now
+	}
 }
 
 func (t *table) find(pid int) *process {

@@ -369,3 +369,31 @@ func TestDisk(t *testing.T) {
 	})
 	clear()
 }
+
+// What is read and written comes no faster than the budget says, whoever writes it.
+func TestIO(t *testing.T) {
+	r := stage(t)
+	const megabytes, rate = 128, 64
+	took := func(t *testing.T, budget, kind string) time.Duration {
+		t.Helper()
+		if err := os.RemoveAll(r.Path("Data/apps/load")); err != nil {
+			t.Fatal(err)
+		}
+		got := r.Run("run", "--budget", budget, "load/fill", kind, strconv.Itoa(megabytes))
+		if got.Code != 0 || !strings.Contains(got.Stdout, "no end") {
+			t.Fatalf("status %d: %s%s", got.Code, got.Stdout, got.Stderr)
+		}
+		return got.Took
+	}
+	for _, kind := range []string{"big", "many", "direct"} {
+		t.Run(kind, func(t *testing.T) {
+			free, held := took(t, "memory=1G", kind), took(t, fmt.Sprintf("io=%dM/s", rate), kind)
+			t.Logf("%v, without a limit %v", held, free)
+			const want = megabytes * time.Second / rate
+			if held < want*7/10 || // the last of it need not be paid back
+				held > 2*want+2*free {
+				t.Errorf("%v, want %v", held, want)
+			}
+		})
+	}
+}
