@@ -59,7 +59,7 @@ func (b *Budget) Put(key, value string) (err error) {
 	case "cpu":
 		err = putCount(&b.CPU, value, strings.TrimSuffix(value, "%"))
 	case "spectrum":
-		if spectrumRank(value) == 0 {
+		if SpectrumRank(value) == 0 {
 			return &SyntaxError{What: "budget", Text: "spectrum=" + value, Why: "want photon, matter, gravity or void"}
 		}
 		b.Spectrum = value
@@ -150,9 +150,9 @@ func tighter[T int | int64](a, b T) T {
 	return a
 }
 
-// spectrumRank orders the spectrums from the highest, 4, to the lowest, 1. It is
+// SpectrumRank orders the spectrums from the highest, 4, to the lowest, 1. It is
 // 0 for what is none.
-func spectrumRank(s string) int {
+func SpectrumRank(s string) int {
 	switch s {
 	case "photon":
 		return 4
@@ -175,7 +175,7 @@ func lowerSpectrum(a, b string) string {
 	case b == "":
 		b = a
 	}
-	switch ra, rb := spectrumRank(a), spectrumRank(b); {
+	switch ra, rb := SpectrumRank(a), SpectrumRank(b); {
 	case ra == 0 || rb == 0:
 		return "void"
 	case rb < ra:

@@ -55,7 +55,7 @@ func within(b, limit Budget) bool {
 	ok := func(x, l int64) bool { return l == 0 || x != 0 && x <= l }
 	return ok(b.Memory, limit.Memory) && ok(int64(b.Fibers), int64(limit.Fibers)) && ok(int64(b.CPU), int64(limit.CPU)) &&
 		ok(b.Disk, limit.Disk) && ok(b.IO, limit.IO) &&
-		(limit.Spectrum == "" || b.Spectrum != "" && spectrumRank(b.Spectrum) <= spectrumRank(limit.Spectrum))
+		(limit.Spectrum == "" || b.Spectrum != "" && SpectrumRank(b.Spectrum) <= SpectrumRank(limit.Spectrum))
 }
 
 func TestIntersectionYieldsNothingThatOneSideLacks(t *testing.T) {

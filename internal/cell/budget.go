@@ -55,7 +55,7 @@ func (c *cell) startMeter(b capability.Budget) {
 		return
 	}
 	meter, err := kinetic.New(kinetic.Config{
-		Fiber: c.state.id, Budget: b, Tally: c.economy.tally, Tell: c.onBudget,
+		Fiber: c.state.id, Budget: b, Tally: c.economy.tally, Tell: c.onBudget, Market: c.Root.Cells() + "/.market",
 		Dirs: []string{c.state.tmp(), c.state.run(), c.home}, Empty: c.punched, Alone: !c.writesElsewhere(),
 	})
 	if err != nil {

@@ -28,7 +28,10 @@ type Config struct {
 	// which the cell can make nothing, as other names cover them.
 	Dirs, Empty []string
 	Alone       bool
-	Tell        func(Event) // runs on the meter's thread
+	// Market is a file by which the meters of a root share the processors fairly; empty:
+	// there are no others.
+	Market string
+	Tell   func(Event) // runs on the meter's thread
 }
 
 // Event is something that a meter did and that people should know.
@@ -46,7 +49,9 @@ type Event struct {
 }
 
 // Needed reports whether a budget limits anything that a Meter enforces here.
-func Needed(b capability.Budget) bool { return b.Memory > 0 || b.Disk > 0 || paced(b) }
+func Needed(b capability.Budget) bool {
+	return b.Memory > 0 || b.Disk > 0 || b.Spectrum != "" || paced(b)
+}
 
 // paced reports whether a cell is suspended when it has used up what a window brings.
 func paced(b capability.Budget) bool { return b.IO > 0 || LimitsCPU(b) }
@@ -68,6 +73,11 @@ type Meter struct {
 	spent   time.Duration // of CPU time until then
 	audited time.Duration // when what was not seen was last added
 	dead    atomic.Int64  // CPU time of processes that the supervisor has reaped, ns
+	market  *market       // nil: there is none
+	traded  time.Duration // when it was last told anything
+	sold    time.Duration // CPU time that the cell had used then
+	fair    bool          // it is held to its share
+	ready   float64       // how many processes could run, on the average of the last looks
 	next    atomic.Pointer[capability.Budget]
 	wake    int // eventfd: it shall end
 	ended   chan struct{}
@@ -103,9 +113,7 @@ func (m *Meter) adopt(b capability.Budget) {
 	if m.disk.on && b.Disk > 0 {
 		m.disk.limit, m.disk.took = b.Disk, 0 // it must be looked at again
 	}
-	if !paced(b) && m.held {
-		m.resume()
-	}
+	m.release()
 }
 
 // Reaped tells the meter what a process of the cell has used that the supervisor
@@ -121,6 +129,12 @@ func (m *Meter) Run() {
 	beQuick()
 	hearNoStops()
 	defer m.table.close()
+	if m.config.Market != "" {
+		// Without one the cell is held to its own budget alone.
+		if m.market, _ = openMarket(m.config.Market); m.market != nil {
+			defer m.market.close()
+		}
+	}
 	m.table.look()
 	m.table.read()
 	m.last, m.spent = m.table.now, m.used()
@@ -165,8 +179,11 @@ func (m *Meter) step() (pause time.Duration) {
 	}
 	m.watchHeld()
 	pause = idle
-	if paced(m.config.Budget) {
+	m.trade(m.table.now)
+	if m.credit.percent > 0 || m.flow.percent > 0 {
 		pause = m.pace(ran)
+	} else if m.market != nil && m.takeTurns() {
+		pause = tradeTime / 5
 	}
 	if m.memory.limit > 0 {
 		pause = min(pause, m.watchMemory())

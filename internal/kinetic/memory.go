@@ -95,10 +95,11 @@ func (m *Meter) freeze() {
 }
 
 // takeTurns has the processes of a cell whose CPU time is not limited take turns, if
-// they are many: the meter must not wait behind all of them.
-func (m *Meter) takeTurns() {
-	if LimitsCPU(m.config.Budget) {
-		return
+// they are many: neither the meter nor others must wait behind all of them. It reports
+// whether somebody waits for his.
+func (m *Meter) takeTurns() bool {
+	if m.credit.percent > 0 {
+		return false
 	}
 	if len(m.busy()) > together*m.cores {
 		m.freeze()
@@ -106,6 +107,7 @@ func (m *Meter) takeTurns() {
 	if len(m.stopped()) > 0 {
 		m.resume()
 	}
+	return len(m.stopped()) > 0
 }
 
 // until is how long it takes to use up what is left.

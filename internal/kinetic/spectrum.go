@@ -30,13 +30,15 @@ var spectrums = map[string]spectrum{
 	"void":    {50 * time.Millisecond, unix.SCHED_IDLE, 0, 0},
 }
 
-// spectrumOf is a budget's spectrum, matter where it names none.
-func spectrumOf(b capability.Budget) spectrum {
-	if s, ok := spectrums[b.Spectrum]; ok {
-		return s
+// spectrumName is what a budget's spectrum is called, matter where it names none.
+func spectrumName(b capability.Budget) string {
+	if _, ok := spectrums[b.Spectrum]; ok {
+		return b.Spectrum
 	}
-	return spectrums["matter"]
+	return "matter"
 }
+
+func spectrumOf(b capability.Budget) spectrum { return spectrums[spectrumName(b)] }
 
 // Window is how long a window of a budget's spectrum is.
 func Window(b capability.Budget) time.Duration { return spectrumOf(b).window }

@@ -159,6 +159,15 @@ func (m *Meter) resume() {
 	m.goOn(list)
 }
 
+// release continues all at once if nothing is limited any more by which they would be
+// suspended: nobody would give them their turns.
+func (m *Meter) release() {
+	if m.credit.percent == 0 && m.flow.percent == 0 {
+		m.held = false
+		m.goOn(m.stopped())
+	}
+}
+
 // stopped is whom we have stopped, parents before children.
 func (m *Meter) stopped() []*process {
 	return slices.DeleteFunc(slices.Clone(m.table.all), func(p *process) bool { return !p.held })

@@ -397,3 +397,53 @@ func TestIO(t *testing.T) {
 		})
 	}
 }
+
+// Cells of one spectrum share a processor equally, whatever their number of processes.
+func TestFair(t *testing.T) {
+	r := stage(t)
+	taskset, err := exec.LookPath("taskset")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := "5"
+	if os.Getenv("NIP_SOAK") != "" {
+		long = "10"
+	}
+	start := func(processes string, flags ...string) func() float64 {
+		c := r.Command(append(append([]string{"run"}, flags...), "load", "procs", processes, long)...)
+		c.Args = append([]string{"taskset", "-c", "0"}, c.Args...)
+		c.Path = taskset
+		var out strings.Builder
+		c.Stdout = &out
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return func() float64 {
+			if err := c.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			return shareOf(t, out.String())
+		}
+	}
+	of := func(flags ...string) float64 {
+		one := start("1", flags...)
+		many := start("64", flags...)()
+		alone := one()
+		return 100 * alone / (alone + many)
+	}
+	if got := of(); got > 20 {
+		t.Errorf("one process beside 64 gets %.1f %% without a budget: this is no load", got)
+	}
+	off := 10.0 // other tests run beside
+	if os.Getenv("NIP_SOAK") != "" {
+		off = 5
+	}
+	got := of("--budget", "spectrum=matter")
+	t.Logf("%.1f %%", got)
+	if got < 50-off || got > 50+off {
+		t.Errorf("one process beside 64 gets %.1f %%, want 50", got)
+	}
+	if _, err := os.Stat(r.Path("Cell/.market")); !os.IsNotExist(err) {
+		t.Errorf("the market is left: %v", err)
+	}
+}
