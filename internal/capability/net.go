@@ -51,6 +51,9 @@ var localNets = [...]struct {
 	{Addr{}, 127}, {Addr{0xfe, 0x80}, 10}, {Addr{0xff}, 8},
 	{Addr{0xfd, 0, 0x0e, 0xc2, 14: 0x02, 15: 0x54}, 128}, {Addr{0xfd, 0x20, 0, 0xce, 14: 0x02, 15: 0x54}, 128},
 	{Addr{0xfd, 0, 0x0e, 0xc2, 15: 0x23}, 128},
+	// Translators of a network's own (RFC 8215): where in it the address of IPv4 is, it
+	// alone knows (RFC 6052).
+	{Addr{0, 0x64, 0xff, 0x9b, 0, 1}, 48},
 }
 
 // Local reports whether an address is one that rules for all addresses do not mean.

@@ -64,7 +64,7 @@ func TestLocal(t *testing.T) {
 		"127.0.0.1": true, "127.255.255.255": true, "128.0.0.1": false, "0.0.0.0": true, "::": true, "::1": true, "::2": false, "169.254.169.254": true,
 		"169.253.1.1": false, "fe80::1": true, "febf::1": true, "fec0::1": false, "224.0.0.1": true, "255.255.255.255": true, "223.255.255.255": false,
 		"ff02::1": true, "10.0.0.1": false, "192.168.1.1": false, "fd00:ec2::254": true, "fd00:ec2::253": false, "100.100.100.200": true,
-		"::ffff:127.0.0.1": true, "64:ff9b::a9fe:a9fe": true, "64:ff9b::808:808": false, "2002:7f00:1::": true, "2002:808:808::": false,
+		"::ffff:127.0.0.1": true, "64:ff9b::a9fe:a9fe": true, "64:ff9b::808:808": false, "64:ff9b:1::808:808": true, "64:ff9b:1:7f00:1::": true, "64:ff9b:2::808:808": false, "2002:7f00:1::": true, "2002:808:808::": false,
 	} {
 		a, ok := ParseAddr(text)
 		if !ok || a.Local() != want {

@@ -1,6 +1,7 @@
 package wall
 
 import (
+	"cmp"
 	"strings"
 
 	"nipcells/internal/capability"
@@ -42,10 +43,11 @@ func settled(list []clause) bool {
 }
 
 // Missing names the promise whose rows would have permitted the call with these
-// arguments, or if none would with any, and "" if none would at all. It is for
-// messages; it takes no decision.
+// arguments, or if none would with any, and "" if none would at all. Where several
+// would it is the first, but INET before UDP: what is proposed should be what is meant. It
+// is for messages; it takes no decision.
 func Missing(a Arch, pledge capability.Pledge, nr uint32, args [6]uint64) capability.Pledge {
-	name, byName := a.CallName(nr), capability.Pledge(0)
+	name, first, byName := a.CallName(nr), capability.Pledge(0), capability.Pledge(0)
 	for _, p := range promises() {
 		if p.bit == 0 || pledge&p.bit == p.bit {
 			continue
@@ -55,11 +57,13 @@ func Missing(a Arch, pledge capability.Pledge, nr uint32, args [6]uint64) capabi
 			switch {
 			case r.verdict != Allow && r.verdict != Ask || !r.about(name):
 			case r.hold(&args):
-				return p.bit
+				if first == 0 || p.bit == capability.Inet && first == capability.Udp {
+					first = p.bit
+				}
 			case byName == 0:
 				byName = p.bit
 			}
 		}
 	}
-	return byName
+	return cmp.Or(first, byName)
 }
