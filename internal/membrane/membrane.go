@@ -101,7 +101,8 @@ type Membrane struct {
 	last      thread        // whose descriptor was fetched last
 	looking   bool          // the call that is answered only looks
 	pending   *notification // taken by Step, left to Serve
-	waiting   atomic.Int32  // callers that wait for locks
+	waiting   atomic.Int32  // descriptors that are held for callers that wait
+	waitMost  int32
 	pagesize  uint64
 	names     *names // nil: not needed yet, or the cell sees the host's names
 	early     *early // what is known of them before that
@@ -134,7 +135,7 @@ func New(c Config) *Membrane {
 	// Wake-ups on the caller's own core: 25 us a call instead of 200. A kernel
 	// that refuses (older than 6.6) is only slower.
 	_ = setSyncWakeUp(c.Listener)
-	m := &Membrane{config: c, listener: c.Listener, pagesize: uint64(unix.Getpagesize())}
+	m := &Membrane{config: c, listener: c.Listener, pagesize: uint64(unix.Getpagesize()), waitMost: waitMost()}
 	m.opener.alone = c.Hide != nil
 	return m
 }

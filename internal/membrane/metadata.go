@@ -439,8 +439,7 @@ func flock(m *Membrane, n *notification) (int64, unix.Errno) {
 		unix.Close(fd)
 		return 0, errnoOf(err)
 	}
-	if m.waiting.Add(1) > maxWaiting {
-		m.waiting.Add(-1)
+	if !m.mayWait(lockHolds) {
 		unix.Close(fd)
 		return 0, unix.ENOLCK
 	}
@@ -448,17 +447,45 @@ func flock(m *Membrane, n *notification) (int64, unix.Errno) {
 	return 0, later
 }
 
-// maxWaiting is how many threads of a cell can wait for locks at a time. Each
-// costs the supervisor a descriptor, and one without descriptors could not even
-// end its cell.
-const maxWaiting = 128
+// How many descriptors the supervisor holds for a call that waits: its file, and what it
+// needs to wait in.
+const (
+	lockHolds    = 1
+	connectHolds = 1
+	openerHolds  = 4 // two pipes
+	fifoHolds    = 3 + openerHolds
+	unixHolds    = 2 + openerHolds
+)
+
+// mayWait reports whether the supervisor may hold so many descriptors more for calls that
+// wait: one without descriptors could not even end its cell. waited gives them back.
+func (m *Membrane) mayWait(descriptors int32) bool {
+	if m.waiting.Add(descriptors) <= m.waitMost {
+		return true
+	}
+	m.waited(descriptors)
+	return false
+}
+
+func (m *Membrane) waited(descriptors int32) { m.waiting.Add(-descriptors) }
+
+// waitMost is how many descriptors may be held for calls that wait: a quarter of those
+// that the supervisor may have.
+func waitMost() int32 {
+	const part, most = 4, 1024
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
+		return 0
+	}
+	return int32(min(l.Cur/part, most))
+}
 
 // Waiting for a lock begins with lockWait between tries and slows down to 16
 // times as much.
 const lockWait = time.Millisecond
 
 func (m *Membrane) waitForLock(n *notification, fd, how int) {
-	defer m.waiting.Add(-1)
+	defer m.waited(lockHolds)
 	defer unix.Close(fd)
 	for wait := lockWait; m.valid(n); wait = min(2*wait, 16*lockWait) {
 		time.Sleep(wait)

@@ -146,15 +146,14 @@ func (m *Membrane) send(n *notification, msg *message) (int64, unix.Errno) {
 		return int64(sent), errno
 	}
 	weight := int32(1 + len(msg.files)) // each is a descriptor of the supervisor's
-	if m.waiting.Add(weight) > maxWaiting+maxPassed {
-		m.waiting.Add(-weight)
+	if !m.mayWait(weight) {
 		unix.Close(fd)
 		msg.close()
 		return 0, unix.ENOBUFS
 	}
 	call := *n
 	go func() {
-		defer m.waiting.Add(-weight)
+		defer m.waited(weight)
 		defer unix.Close(fd)
 		defer msg.close()
 		for m.ready(&call, fd) {

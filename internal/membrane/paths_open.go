@@ -373,15 +373,14 @@ func fileType(fd int) uint32 {
 // awaitFIFO opens a FIFO as the kernel does for a caller that wants to wait: on
 // a thread of its own, which is released if the caller goes away.
 func (m *Membrane) awaitFIFO(n *notification, fd int, flags uint64) (int64, unix.Errno) {
-	if m.waiting.Add(1) > maxWaiting {
-		m.waiting.Add(-1)
+	if !m.mayWait(fifoHolds) {
 		unix.Close(fd)
 		return 0, unix.EMFILE
 	}
 	call := *n
 	confine, release := m.confinement()
 	go func() {
-		defer m.waiting.Add(-1)
+		defer m.waited(fifoHolds)
 		defer release()
 		defer unix.Close(fd)
 		opened := make(chan struct{})

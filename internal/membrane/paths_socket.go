@@ -302,14 +302,13 @@ func connect(m *Membrane, n *notification) (int64, unix.Errno) {
 		unix.Close(fd)
 		return 0, errno
 	}
-	if m.waiting.Add(1) > maxWaiting {
-		m.waiting.Add(-1)
+	if !m.mayWait(connectHolds) {
 		unix.Close(fd)
 		return 0, unix.EAGAIN
 	}
 	call := *n
 	go func() {
-		defer m.waiting.Add(-1)
+		defer m.waited(connectHolds)
 		defer unix.Close(fd)
 		if !m.ready(&call, fd) {
 			m.reply(&call, 0, unix.EINPROGRESS)

@@ -145,14 +145,13 @@ func (m *Membrane) connectLocal(n *notification, fd int, address []byte) (int64,
 		return 0, errno
 	}
 	// The queue of who listens is full. Nothing tells when it is not any more.
-	if m.waiting.Add(1) > maxWaiting {
-		m.waiting.Add(-1)
+	if !m.mayWait(unixHolds) {
 		done()
 		return 0, unix.EAGAIN
 	}
 	call := *n
 	go func() {
-		defer m.waiting.Add(-1)
+		defer m.waited(unixHolds)
 		defer done()
 		waiter := opener{alone: true}
 		defer waiter.stop()

@@ -36,7 +36,7 @@ func bash() program {
 			{name: "processes", flags: work, args: []string{"-c", jobWork}, want: "^child 7\nterminated 143\n", outside: "bash"},
 			{name: "locale", flags: []string{"--env", "LC_ALL=C.UTF-8"}, args: []string{"-c", `x=ßäπ; printf '%d %s\n' ${#x} "${x^^}"`}, want: "^3 ẞ?ß?ÄΠ$"},
 		},
-		more: []piece{{"pipes by name", pipesByName}},
+		more: []piece{{"pipes by name", pipesByName}, {"many that wait", manyThatWait}},
 		read: each("-c", `for p; do { read -r x || [ -n "$x" ]; } 2>/dev/null < "$p" && echo "READ $p"; done; :`, "bash"),
 		list: each("-c", `for p; do for n in "$p"/*; do [ "$n" = "$p/*" ] || echo "READ $p"; done; done`, "bash"),
 	}
@@ -106,6 +106,22 @@ func pipesByName(t *testing.T, w *world) {
 	}
 	if signals < times {
 		t.Errorf("only %d signals were sent", signals)
+	}
+}
+
+// manyThatWait opens more FIFOs that nobody writes to than the supervisor has descriptors
+// for, which must still be able to do its work, and to end the cell.
+func manyThatWait(t *testing.T, w *world) {
+	prlimit, err := exec.LookPath("prlimit")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := w.command([]string{"--pledge", "STDIO,RPATH,WPATH,EXEC"}, []string{"-c", `cd /tmp; mkfifo f; for i in {1..120}; do read -r x < /proc/self/cwd/f & done 2>/dev/null
+		sleep 1; echo made > /proc/self/cwd/new && echo "$(<new)" $(( $(jobs -pr | wc -l) > 3 )); exec 3<>/dev/tcp/127.0.0.1/9; echo no fault`})
+	c.Args, c.Path = append([]string{"prlimit", "--nofile=256:256"}, c.Args...), prlimit
+	got := rig.Run(t, c)
+	if got.Stdout != "made 1\n" || got.Code != 137 || !strings.Contains(got.Stderr, "capability fault: bash") {
+		t.Errorf("status %d, %q\n%s", got.Code, got.Stdout, got.Stderr)
 	}
 }
 
