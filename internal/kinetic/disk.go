@@ -20,8 +20,10 @@ import (
 // beyond; where nothing is left, nothing grows and nothing is made any more. Who goes on
 // all the same, through a mapping, say, is killed.
 const (
-	// spill is up to how far beyond the limit nobody is killed, in bytes.
-	spill = 4 << 20
+	// spill is up to how far beyond the limit nobody is killed, in bytes, and farBeyond
+	// where somebody is at once.
+	spill     = 4 << 20
+	farBeyond = 12 << 20
 	// rests is how much longer than the last look the time until the next is at least,
 	// as long as the limit cannot have been passed.
 	rests = 8
@@ -132,7 +134,7 @@ func (v *volume) due(free, grown, left int64, now time.Duration) bool {
 
 // look adds up what there is, and limits what may come.
 func (v *volume) look(t *table, free int64) {
-	begin := time.Now()
+	begin, before, full := time.Now(), v.bytes, v.full.Load()
 	v.longer = v.longest.Swap(0) // it may not be so long yet
 	if v.removes.Swap(false) {
 		v.nameless = true
@@ -155,7 +157,8 @@ func (v *volume) look(t *table, free int64) {
 		v.told = v.at
 		v.tell(Event{What: "disk", Used: v.bytes, Limit: v.limit, Hidden: v.hidden})
 	}
-	if over > spill {
+	// What was on its way when nothing was left is no attack.
+	if over > farBeyond || over > spill && full && v.bytes > before {
 		v.end(t)
 	}
 	t.markWritten()

@@ -4,6 +4,7 @@ package hostile
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -70,8 +71,11 @@ func TestHost(t *testing.T) {
 			defer func() { _ = c.Process.Kill() }() // it has ended, if all went well
 			ended := make(chan error, 1)
 			go func() { ended <- c.Wait() }()
-			most := 0
-			v := beside(t, r.Base, address, func() { most = max(most, marked()) })
+			fiber, most := fiberOf(t, r), 0
+			v := beside(t, r.Base, address, func() { most = max(most, counted(fiber)) })
+			if most == 0 {
+				t.Error("no process of the cell was seen")
+			}
 			// However busy it is with itself, it can be stopped.
 			r.Must("stop", "--time", "100ms", "hostile")
 			select {
@@ -83,7 +87,7 @@ func TestHost(t *testing.T) {
 			if most > fibers {
 				t.Errorf("there were %d processes and threads, want %d at most", most, fibers)
 			}
-			rig.Until(t, time.Second, "no process is left", func() bool { return running() == 0 })
+			rig.Until(t, time.Second, "no process is left", func() bool { return running(fiber) == 0 })
 			if told := strings.Contains(r.Must("ledger", "--json"), `"`+a.told+`"`); a.told != "" && !told {
 				t.Errorf("the ledger does not tell of %s: %s", a.told, &stderr)
 			}
@@ -158,29 +162,49 @@ func beside(t *testing.T, dir, address string, watch func()) victims {
 	return victims{time.Duration(p99) * time.Microsecond, served}
 }
 
-// marked counts the processes and threads of the cell that has most of them.
-func marked() (most int) {
-	cells := map[uint32]int{}
+// each calls f for each process of a cell.
+func each(fiber uint32, f func(pid int)) {
 	_ = wall.EachProcess(func(pid int) { // without /proc there are none to be seen, and the test says so
-		var st unix.Stat_t
-		if fiber, ok := wall.MarkOf(pid); ok && unix.Stat(fmt.Sprintf("/proc/%d/task", pid), &st) == nil {
-			cells[fiber] += max(int(st.Nlink)-2, 1)
-			most = max(most, cells[fiber])
+		if got, ok := wall.MarkOf(pid); ok && got == fiber {
+			f(pid)
 		}
 	})
-	return most
 }
 
-// running counts the processes of cells that are not only left to be waited for.
-func running() (n int) {
-	_ = wall.EachProcess(func(pid int) {
-		if _, ok := wall.MarkOf(pid); ok {
-			if _, alive := rig.FindProcess(pid); alive {
-				n++
-			}
+// counted counts the processes and threads of a cell.
+func counted(fiber uint32) (n int) {
+	each(fiber, func(pid int) {
+		var st unix.Stat_t
+		if unix.Stat(fmt.Sprintf("/proc/%d/task", pid), &st) == nil {
+			n += max(int(st.Nlink)-2, 1)
 		}
 	})
 	return n
+}
+
+// running counts the processes of a cell that are not only left to be waited for.
+func running(fiber uint32) (n int) {
+	each(fiber, func(pid int) {
+		if _, alive := rig.FindProcess(pid); alive {
+			n++
+		}
+	})
+	return n
+}
+
+// fiberOf waits for the one cell that runs below a root.
+func fiberOf(t *testing.T, r *rig.Root) (fiber uint32) {
+	t.Helper()
+	rig.Until(t, 10*time.Second, "a cell runs", func() bool {
+		var list []struct{ Fiber string }
+		if err := json.Unmarshal([]byte(r.Must("ps", "--json")), &list); err != nil || len(list) != 1 {
+			return false
+		}
+		id, err := strconv.ParseUint(list[0].Fiber, 16, 32)
+		fiber = uint32(id)
+		return err == nil
+	})
+	return fiber
 }
 
 // stage is a root with the package "hostile", and the probe in its base.
