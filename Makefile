@@ -5,7 +5,7 @@ export PATH := $(PATH):/usr/local/go/bin
 export CGO_ENABLED := 0
 
 GO       ?= go
-SOURCES   = $(shell find cmd internal \( -name '*.go' -not -name '*_test.go' \) -o -name '*.bin') go.mod go.sum
+SOURCES   = $(shell find cmd internal ion \( -name '*.go' -not -name '*_test.go' \) -o -name '*.bin') go.mod go.sum
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 

@@ -11,7 +11,7 @@ export PATH CGO_ENABLED=0
 each=${1:-60s}
 
 test/setup.sh
-for dir in $(grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' cmd internal | xargs -n 1 dirname | sort -u); do
+for dir in $(grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' cmd internal ion | xargs -n 1 dirname | sort -u); do
 	for target in $(grep -hoE '^func Fuzz[A-Za-z0-9_]+' "$dir"/*_test.go | cut -d ' ' -f 2 | sort -u); do
 		echo "== $dir $target, $each"
 		go test -run '^$' -fuzz "^$target\$" -fuzztime "$each" "./$dir"

@@ -67,11 +67,11 @@ type source struct {
 	text string
 }
 
-// sources parses every Go file below cmd, internal and nexus that is no test.
+// sources parses every Go file below cmd, internal, ion and nexus that is no test.
 func sources(t *testing.T, set *token.FileSet) []source {
 	t.Helper()
 	var all []source
-	for _, top := range []string{"cmd", "internal", "nexus"} {
+	for _, top := range []string{"cmd", "internal", "ion", "nexus"} {
 		walk(t, top, func(path string) {
 			if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return
@@ -297,7 +297,7 @@ func cheap(call *ast.CallExpr) bool {
 // TestFiles looks at every text of the repository.
 func TestFiles(t *testing.T) {
 	reasonless := regexp.MustCompile(`\b(TODO|FIXME|XXX)\b([^\n]*)`)
-	for _, top := range []string{"cmd", "internal", "nexus", "test"} {
+	for _, top := range []string{"cmd", "internal", "ion", "nexus", "test"} {
 		walk(t, top, func(path string) {
 			ext := filepath.Ext(path)
 			if ext != ".go" && ext != ".c" && ext != ".h" && ext != ".sh" {
