@@ -189,7 +189,7 @@ func (h *holder) put(i, length uint32) {
 	at := (h.returnTail & (uint64(h.lane.returns()) - 1)) * returnSize
 	copy(h.returns[at:at+returnSize], slot[:])
 	h.returnTail++
-	h.c.returnTail.Store(h.returnTail)
+	announce(&h.c.returnTail, h.returnTail)
 }
 
 // recover returns what an earlier process on this side held when it ended, but for what the

@@ -151,7 +151,7 @@ func (r *receiver) advance(n uint64) {
 func (r *receiver) ack() {
 	old := r.acked
 	r.acked = r.head
-	r.c.head.Store(r.head)
+	announce(&r.c.head, r.head)
 	if r.wakeOther(&r.c.roomEvent, old, r.head) {
 		r.bell.Ring()
 	}

@@ -357,7 +357,7 @@ func peerAt(mem []byte, side Side) Peer {
 // PeerGone is told by whoever knows that the other side's process has ended (a Link does):
 // calls that wait for it return ErrPeerGone once what it had sent is taken.
 func (s *Segment) PeerGone() {
-	s.gone.Store(true)
+	s.gone.Swap(true) // with a barrier, like announce
 	for _, r := range s.rings {
 		if r.out != nil {
 			r.out.interrupt()

@@ -123,7 +123,7 @@ func TestCreateMistakes(t *testing.T) {
 		"buffers of 0":           with(func(l *Lane) { l.Buffers = 64 }),
 		"buffers of 100":         with(func(l *Lane) { l.Buffers, l.BufferSize = 64, 100 }),
 		"65537 buffers":          with(func(l *Lane) { l.Buffers, l.BufferSize = 65537, 64 }),
-		"more than 1073741824 b": with(func(l *Lane) { l.Buffers, l.BufferSize = 64, 1 << 24 }),
+		"more than 1073741824 b": with(func(l *Lane) { l.Buffers, l.BufferSize = 64, 1<<24 }),
 	} {
 		if s, err := Create("x", lanes...); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", says, err)

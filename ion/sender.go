@@ -80,7 +80,7 @@ func (s *sender) publish(now uint64) {
 	if (old^now) >= sampleEvery && s.timed && s.head >= s.sampleAt {
 		s.stamp(now &^ (sampleEvery - 1))
 	}
-	s.c.tail.Store(now)
+	announce(&s.c.tail, now)
 	if s.wakeOther(&s.c.dataEvent, old, now) {
 		if s.timed && s.head >= s.sampleAt {
 			s.stamp(now)

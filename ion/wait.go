@@ -41,7 +41,7 @@ func (w *waiter) await(index, event *atomic.Uint64, seen uint64, d time.Duration
 	}
 	for {
 		w.bell.Prepare()
-		event.Store(seen)
+		announce(event, seen)
 		if index.Load() != seen || w.otherwise() {
 			if p, ok := w.bell.(*PollNotifier); ok {
 				p.found()
@@ -56,7 +56,7 @@ func (w *waiter) await(index, event *atomic.Uint64, seen uint64, d time.Duration
 		}
 		w.waits++
 		w.stats.waits.Store(w.waits)
-		w.asleep.Store(true)
+		w.asleep.Swap(true) // with a barrier, like announce
 		if !w.otherwise() { // whoever closes the ring looks at asleep afterwards
 			w.bell.Wait(left)
 		}
@@ -135,3 +135,8 @@ func (p *patience) left() time.Duration {
 	}
 	return max(0, time.Until(p.until))
 }
+
+// announce stores what the other side is to see before this side looks at what that one
+// stores: a store and a full barrier. Swap is both everywhere; Store is, too, but not under
+// the race detector, whose stores are releases only, and lose wake-ups.
+func announce(word *atomic.Uint64, v uint64) { word.Swap(v) }
