@@ -312,8 +312,14 @@ func (r *Ring) granter() (*granter, error) {
 
 // SendGrant is Send of a message that grants a taken buffer to the other side: the first
 // length bytes of it are what the other side is to see. The eight bytes of the message
-// behind its header are overwritten with the grant. It waits for room.
+// behind its header are overwritten with the grant. It waits for room. After an error the
+// buffer is still the caller's.
 func (r *Ring) SendGrant(m []byte, b Buffer, length int) error {
+	return r.SendGrantFor(m, b, length, -1)
+}
+
+// SendGrantFor is SendGrant that waits for at most d, and returns ErrTimeout then.
+func (r *Ring) SendGrantFor(m []byte, b Buffer, length int, d time.Duration) error {
 	g, err := r.granter()
 	if err != nil {
 		return err
@@ -329,7 +335,7 @@ func (r *Ring) SendGrant(m []byte, b Buffer, length int) error {
 	binary.LittleEndian.PutUint32(m[MessageHeader+4:], uint32(length))
 	g.hands[b.Index] = granted
 	g.out++
-	err = r.send(m, -1)
+	err = r.send(m, d)
 	if err != nil {
 		g.hands[b.Index] = taken
 		g.out--
