@@ -69,6 +69,9 @@ type Meter struct {
 	disk    volume
 	cores   int           // processors of the host
 	held    bool          // the cell is suspended
+	quiet   int           // for how many steps nobody has run
+	whole   time.Duration // when more than the clocks was last looked at
+	paused  time.Duration // how long it paused then
 	last    time.Duration // when the credit was brought up to date
 	spent   time.Duration // of CPU time until then
 	audited time.Duration // when what was not seen was last added
@@ -169,11 +172,24 @@ const (
 )
 
 // step looks for new processes, has each limit kept, and says when to look again.
+//
+// Where nobody has run since the last step, nothing has changed, and nobody is there who
+// was not: one reading of the clocks is all. But for the first times, as numbers of
+// processes are tried twice, and now and then.
 func (m *Meter) step() (pause time.Duration) {
 	if b := m.next.Swap(nil); b != nil {
 		m.adopt(*b)
+		m.quiet = 0
 	}
 	ran := m.table.read()
+	const twice = 2
+	if ran || m.held || m.disk.full.Load() || m.table.now-m.whole > rescan || len(m.stopped()) > 0 {
+		m.quiet = 0
+	} else if m.quiet++; m.quiet > twice {
+		return m.paused
+	}
+	m.whole = m.table.now
+	defer func() { m.paused = pause }()
 	if ran || !m.held { // who makes processes runs
 		m.table.look()
 	}
@@ -229,6 +245,8 @@ func (m *Meter) pace(ran bool) time.Duration {
 	case !ran && len(m.stopped()) > 0: // whose turn it is waits for others
 		m.resume()
 		return nearest
+	case !ran && m.flow.percent > 0:
+		return idle / 4 // a disk's cache takes much in that time
 	case !ran:
 		return idle
 	}

@@ -258,6 +258,13 @@ static void joins(int n)
 	printf("refused %d of %d\n", refused, n);
 }
 
+static void idles(int n)
+{
+	(void)n;
+	while (at(CLOCK_MONOTONIC) < end)
+		pause();
+}
+
 /* As many as there is room for, and what a refusal says. */
 static void fills(int n)
 {
@@ -289,6 +296,7 @@ int main(int c, char **v)
 		{ "procs", procs }, { "threads", threads }, { "leaderless", leaderless }, { "hidden", hidden },
 		{ "timer", timer }, { "mutual", mutual }, { "between", between }, { "waits", waits },
 		{ "stopped", stopped }, { "sleeps", sleeps }, { "spawns", spawns }, { "joins", joins }, { "fills", fills },
+		{ "idles", idles },
 	};
 	double begin = at(CLOCK_MONOTONIC);
 	size_t i = 0;
