@@ -74,13 +74,22 @@ func (r *Ring) shut(err error, state uint32) {
 	}
 	if r.out != nil {
 		r.out.c.producerState.Store(state)
-		r.out.bell.Ring()
 		r.out.interrupt()
 	}
 	if r.in != nil {
 		r.in.c.consumerState.Store(state)
-		r.in.bell.Ring()
 		r.in.interrupt()
+	}
+	r.ringAll()
+}
+
+// ringAll wakes the other side, whatever it waits for.
+func (r *Ring) ringAll() {
+	if r.out != nil {
+		r.out.bell.Ring()
+	}
+	if r.in != nil {
+		r.in.bell.Ring()
 	}
 }
 

@@ -174,6 +174,9 @@ func newSegment(o Options, mem []byte, f *os.File, l *layout, side Side) *Segmen
 	me.since.Store(uint64(time.Now().UnixNano()))
 	me.epoch.Store(s.epoch)
 	me.state.Store(sideAttached)
+	for _, r := range s.rings { // the process before this one may have died before it rang
+		r.ringAll()
+	}
 	if f != nil {
 		// Rings and buffers are used without a lock: the memory goes when nobody can use it.
 		runtime.AddCleanup(s, func(mem []byte) { _ = unix.Munmap(mem) }, mem)
