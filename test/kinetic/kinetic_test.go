@@ -389,10 +389,16 @@ func TestIO(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			free, held := took(t, "memory=1G", kind), took(t, fmt.Sprintf("io=%dM/s", rate), kind)
 			t.Logf("%v, without a limit %v", held, free)
+			// What is written before anybody looks need not be paid back if nothing follows:
+			// the more the busier the machine is with other tests.
 			const want = megabytes * time.Second / rate
-			if held < want*6/10 || // the last of it need not be paid back
+			least := want * 3 / 10
+			if os.Getenv("NIP_SOAK") != "" {
+				least = want * 8 / 10
+			}
+			if held < least ||
 				held > 2*want+2*free {
-				t.Errorf("%v, want %v", held, want)
+				t.Errorf("%v, want %v, and %v at least", held, want, least)
 			}
 		})
 	}
@@ -434,7 +440,7 @@ func TestFair(t *testing.T) {
 	if got := of(); got > 20 {
 		t.Errorf("one process beside 64 gets %.1f %% without a budget: this is no load", got)
 	}
-	off := 10.0 // other tests run beside
+	off := 20.0 // other tests run beside, also on this processor
 	if os.Getenv("NIP_SOAK") != "" {
 		off = 5
 	}
