@@ -80,14 +80,14 @@ func TestHost(t *testing.T) {
 			r.Must("stop", "--time", "100ms", "hostile")
 			select {
 			case <-ended: // as it likes
-			case <-time.After(time.Second):
+			case <-time.After(5 * time.Second):
 				t.Fatalf("it has not ended: %s", &stderr)
 			}
 			t.Logf("%+v, at most %d processes and threads", v, most)
 			if most > fibers {
 				t.Errorf("there were %d processes and threads, want %d at most", most, fibers)
 			}
-			rig.Until(t, time.Second, "no process is left", func() bool { return running(fiber) == 0 })
+			rig.Until(t, 5*time.Second, "no process is left", func() bool { return running(fiber) == 0 })
 			if told := strings.Contains(r.Must("ledger", "--json"), `"`+a.told+`"`); a.told != "" && !told {
 				t.Errorf("the ledger does not tell of %s: %s", a.told, &stderr)
 			}
@@ -100,7 +100,7 @@ func TestHost(t *testing.T) {
 // beside, so do they: the figures that count are those of NIP_SOAK, on a machine that has
 // nothing else to do.
 func check(t *testing.T, idle, v victims) {
-	late, share := 50*time.Millisecond, 0.3
+	late, share := 100*time.Millisecond, 0.1
 	if os.Getenv("NIP_SOAK") != "" {
 		// The cell may have half a core of two.
 		late, share = max(3*idle.late, 4*time.Millisecond), 0.8*0.75
