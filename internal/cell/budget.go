@@ -42,11 +42,21 @@ func (c *cell) beginEconomy(config *membrane.Config) {
 	c.economy.budget, c.economy.told = c.budget, map[string]time.Time{}
 	if c.budget.Fibers > 0 {
 		c.economy.census = kinetic.NewCensus(c.state.id, c.budget.Fibers, c.onBudget)
-		config.Admit = c.economy.census.Admit
+		config.Admit = c.admit
 	}
 	if c.budget.Disk > 0 {
 		config.Disk = diskOf{c}
 	}
+}
+
+// admit says whether a thread may make another, or a process, and wakes the meter for it.
+func (c *cell) admit(tid int, last bool) (admitted bool, wait time.Duration) {
+	if admitted, wait = c.economy.census.Admit(tid, last); admitted {
+		if meter := c.economy.meter.Load(); meter != nil {
+			meter.Stir()
+		}
+	}
+	return admitted, wait
 }
 
 // startMeter has the cell held to a budget, if there is anything to enforce.
@@ -56,6 +66,7 @@ func (c *cell) startMeter(b capability.Budget) {
 	}
 	meter, err := kinetic.New(kinetic.Config{
 		Fiber: c.state.id, Budget: b, Tally: c.economy.tally, Tell: c.onBudget, Market: c.Root.Cells() + "/.market",
+		Told: c.economy.census != nil,
 		Dirs: []string{c.state.tmp(), c.state.run(), c.home}, Empty: c.punched, Alone: !c.writesElsewhere(),
 	})
 	if err != nil {

@@ -9,7 +9,10 @@ package kinetic
 
 import (
 	"fmt"
+	"os"
+	"os/signal"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +34,9 @@ type Config struct {
 	// Market is a file by which the meters of a root share the processors fairly; empty:
 	// there are no others.
 	Market string
-	Tell   func(Event) // runs on the meter's thread
+	// Told: Stir is called before the cell makes a process, each time.
+	Told bool
+	Tell func(Event) // runs on the meter's thread
 }
 
 // Event is something that a meter did and that people should know.
@@ -82,8 +87,17 @@ type Meter struct {
 	fair    bool          // it is held to its share
 	ready   float64       // how many processes could run, on the average of the last looks
 	next    atomic.Pointer[capability.Budget]
-	wake    int // eventfd: it shall end
 	ended   chan struct{}
+
+	alarm   chan os.Signal // somebody has run; nil: it has not dozed yet
+	stir    chan struct{}  // it shall look, if it dozes
+	deep    time.Duration  // how long it will doze
+	dozing  atomic.Bool
+	stirs   atomic.Uint32 // how often it was told of processes to be made
+	stirred uint32        // of which it knows
+	ending  atomic.Bool   // it shall end
+	waking  sync.Mutex    // over the next
+	wake    int           // eventfd: likewise, if it does not doze; -1: it has ended
 }
 
 // New returns a meter for a cell that runs already, or is about to.
@@ -92,7 +106,7 @@ func New(c Config) (*Meter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the meter's eventfd: %w", err)
 	}
-	m := &Meter{config: c, cores: runtime.NumCPU(), wake: wake, ended: make(chan struct{})}
+	m := &Meter{config: c, cores: runtime.NumCPU(), wake: wake, ended: make(chan struct{}), stir: make(chan struct{}, 1)}
 	m.table.fiber, m.table.began, m.table.kept = c.Fiber, time.Now(), keeps()
 	m.credit, m.flow = newCredits(c.Budget)
 	m.memory = ceiling{limit: c.Budget.Memory, tell: c.Tell}
@@ -105,7 +119,10 @@ func New(c Config) (*Meter, error) {
 
 // Change has the meter hold the cell to another budget from its next step on. It is safe
 // for concurrent use.
-func (m *Meter) Change(b capability.Budget) { m.next.Store(&b) }
+func (m *Meter) Change(b capability.Budget) {
+	m.next.Store(&b)
+	m.rouse()
+}
 
 func (m *Meter) adopt(b capability.Budget) {
 	m.config.Budget = b
@@ -131,7 +148,12 @@ func (m *Meter) Run() {
 	defer close(m.ended)
 	beQuick()
 	hearNoStops()
-	defer m.table.close()
+	defer func() {
+		m.table.close() // before, as its timers send what alarm hears
+		if m.alarm != nil {
+			signal.Stop(m.alarm)
+		}
+	}()
 	if m.config.Market != "" {
 		// Without one the cell is held to its own budget alone.
 		if m.market, _ = openMarket(m.config.Market); m.market != nil {
@@ -142,8 +164,13 @@ func (m *Meter) Run() {
 	m.table.read()
 	m.last, m.spent = m.table.now, m.used()
 	for {
-		pause := m.step()
-		if m.sleep(pause) {
+		pause, end := m.step(), false
+		if m.tired() {
+			end = m.doze()
+		} else {
+			end = m.sleep(pause)
+		}
+		if end {
 			m.goOn(m.stopped()) // what is left may want to end in order
 			return
 		}
@@ -152,15 +179,39 @@ func (m *Meter) Run() {
 
 // Stop ends Run, which continues all that it has suspended, and waits for that.
 func (m *Meter) Stop() {
-	_, _ = unix.Write(m.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // an eventfd takes that
+	m.ending.Store(true)
+	m.rouse()
 	<-m.ended
+	m.waking.Lock()
+	defer m.waking.Unlock()
 	unix.Close(m.wake)
+	m.wake = -1
+}
+
+// rouse ends a wait of the meter.
+func (m *Meter) rouse() {
+	select {
+	case m.stir <- struct{}{}:
+	default: // it knows
+	}
+	m.waking.Lock()
+	defer m.waking.Unlock()
+	if m.wake >= 0 {
+		_, _ = unix.Write(m.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // an eventfd takes that
+	}
 }
 
 // sleep waits, and reports whether the meter shall end.
 func (m *Meter) sleep(d time.Duration) (end bool) {
 	fds := [1]unix.PollFd{{Fd: int32(m.wake), Events: unix.POLLIN}}
-	return pollFor(&fds[0], d) > 0
+	return pollFor(&fds[0], d) > 0 && m.roused()
+}
+
+// roused takes note that somebody ended a wait, and reports whether the meter shall end.
+func (m *Meter) roused() (end bool) {
+	var b [8]byte
+	_, _ = unix.Read(m.wake, b[:]) // EAGAIN: it was none
+	return m.ending.Load()
 }
 
 // Bounds of a step's pause. Idle is for a cell that uses nothing; what it uses in that
@@ -179,19 +230,24 @@ const (
 func (m *Meter) step() (pause time.Duration) {
 	if b := m.next.Swap(nil); b != nil {
 		m.adopt(*b)
-		m.quiet = 0
+		m.awake()
 	}
 	ran := m.table.read()
+	if ran || m.held || m.disk.full.Load() || len(m.stopped()) > 0 {
+		m.awake()
+	} else {
+		m.quiet++
+	}
 	const twice = 2
-	if ran || m.held || m.disk.full.Load() || m.table.now-m.whole > rescan || len(m.stopped()) > 0 {
-		m.quiet = 0
-	} else if m.quiet++; m.quiet > twice {
+	if m.quiet > twice && m.table.now-m.whole <= rescan {
 		return m.paused
 	}
 	m.whole = m.table.now
 	defer func() { m.paused = pause }()
 	if ran || !m.held { // who makes processes runs
-		m.table.look()
+		if before := len(m.table.all); m.table.look() > before {
+			m.awake()
+		}
 	}
 	m.watchHeld()
 	pause = idle

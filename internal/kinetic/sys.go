@@ -13,13 +13,18 @@ import (
 	"nipcells/internal/wall"
 )
 
-// clockOf is the CPU time of a process and of all threads that it has had, by its
-// clock (clock_getcpuclockid(3): the complement of its number, shifted by three, and
-// CPUCLOCK_SCHED). It fails for a process that is gone.
+// processClock is the clock of a process: the complement of its number, shifted by
+// three, and CPUCLOCK_SCHED (clock_getcpuclockid(3)).
+func processClock(pid int) uintptr {
+	const sched = 2 // linux/posix-timers_types.h
+	return uintptr(int32(^pid<<3 | sched))
+}
+
+// clockOf is the CPU time of a process and of all threads that it has had. It fails for a
+// process that is gone.
 func clockOf(pid int) (time.Duration, error) {
-	const sched = 2 // CPUCLOCK_SCHED, linux/posix-timers_types.h
 	var t unix.Timespec
-	if _, _, errno := unix.RawSyscall(unix.SYS_CLOCK_GETTIME, uintptr(int32(^pid<<3|sched)), uintptr(unsafe.Pointer(&t)), 0); errno != 0 {
+	if _, _, errno := unix.RawSyscall(unix.SYS_CLOCK_GETTIME, processClock(pid), uintptr(unsafe.Pointer(&t)), 0); errno != 0 {
 		return 0, errno
 	}
 	return time.Duration(t.Nano()), nil

@@ -27,6 +27,8 @@ type process struct {
 	data     int64         // bytes that it could write to
 	lease    int64         // how many it may have of these
 	killed   bool
+	timer    int32 // that wakes the meter, if it is timed
+	timed    bool
 	written  int64 // bytes that it had written when the disk was last looked at
 	short    bool  // the length of its files is limited
 	flow     int64 // bytes that it had read and written when that was last asked
@@ -68,7 +70,7 @@ type table struct {
 // numbers begin anew. A number is given out before its process can be found, so that
 // each is tried at two looks; and whatever happens in between, all are tried now and
 // then.
-func (t *table) look() {
+func (t *table) look() (all int) {
 	newest := 0
 	if t.load == 0 {
 		if fd, err := unix.Open("/proc/loadavg", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
@@ -88,6 +90,7 @@ func (t *table) look() {
 		}
 	}
 	t.tried, t.newest = t.newest, newest
+	return len(t.all)
 }
 
 // rescan is how often all processes are looked at.
@@ -155,6 +158,15 @@ func (p *process) close() {
 	}
 }
 
+// end gives up all that belongs to a process that is no longer in the table.
+func (p *process) end() {
+	p.close()
+	if p.timed {
+		deleteTimer(p.timer)
+		p.timed = false
+	}
+}
+
 // borrow opens what is not kept for the time of one use, for which the process must
 // still be one of the cell's.
 func (p *process) borrow(f func() error) error {
@@ -200,7 +212,7 @@ func (t *table) read() (ran bool) {
 	t.all = slices.DeleteFunc(t.all, func(p *process) bool {
 		clock, err := clockOf(p.pid)
 		if err != nil || clock < p.clock { // it has gone, or its number is another's
-			p.close()
+			p.end()
 			t.lost++
 			t.bequeath(p)
 			return true
@@ -273,7 +285,7 @@ func (t *table) find(pid int) *process {
 
 func (t *table) close() {
 	for _, p := range t.all {
-		p.close()
+		p.end()
 	}
 	t.all = nil
 	if t.load != 0 {

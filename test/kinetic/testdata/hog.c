@@ -2,6 +2,7 @@
  *
  *   hog KIND COUNT MEGABYTES
  *
+ * With AFTER=SECONDS in its environment it sleeps first, long enough for a meter to doze.
  * COUNT children or threads take it together until they have so many, are refused or
  * killed. It prints "peak BYTES refused N killed N done N": the most that was held at a
  * time, by who was alive then. */
@@ -111,6 +112,8 @@ int main(int c, char **v)
 
 	if (c != 4)
 		return 2;
+	if (getenv("AFTER"))
+		sleep(atoi(getenv("AFTER")));
 	kind = v[1];
 	n = atoi(v[2]);
 	each = atol(v[3]) / n << 20;

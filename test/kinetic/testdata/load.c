@@ -2,6 +2,7 @@
  *
  *   load KIND COUNT SECONDS
  *
+ * With AFTER=SECONDS in its environment it sleeps first, long enough for a meter to doze.
  * It prints "used MICROSECONDS of MICROSECONDS", added up by each process when it
  * ends, and what else its kind has to tell. */
 #define _GNU_SOURCE
@@ -298,11 +299,14 @@ int main(int c, char **v)
 		{ "stopped", stopped }, { "sleeps", sleeps }, { "spawns", spawns }, { "joins", joins }, { "fills", fills },
 		{ "idles", idles },
 	};
-	double begin = at(CLOCK_MONOTONIC);
+	double begin;
 	size_t i = 0;
 
 	if (c != 4)
 		return 2;
+	if (getenv("AFTER"))
+		sleep(atoi(getenv("AFTER")));
+	begin = at(CLOCK_MONOTONIC);
 	length = atof(v[3]);
 	end = begin + length;
 	all = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
