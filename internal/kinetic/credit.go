@@ -53,8 +53,9 @@ func (c *credit) pass(d, used time.Duration) {
 // is not, and stays for the next window.
 func (c *credit) some() bool { return c.percent == 0 || c.left > c.share()/10 }
 
-// full reports whether a whole window's share is there.
-func (c *credit) full() bool { return c.left >= c.share() }
+// full reports whether a whole window's share is there, or almost: what is missing is not
+// worth a look of its own.
+func (c *credit) full() bool { return c.left >= c.share()-c.share()/10 }
 
 // wait is how long it takes to have a whole window's share.
 func (c *credit) wait() time.Duration {

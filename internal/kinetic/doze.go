@@ -106,8 +106,7 @@ func (m *Meter) doze() (end bool) {
 	forget(m.alarm)
 	forget(m.stir)
 	// From here on what is not seen rouses it.
-	if stirs := m.stirs.Load(); stirs != m.stirred || m.next.Load() != nil || m.ending.Load() {
-		m.stirred = stirs
+	if m.stirs.Load() != m.stirred || m.next.Load() != nil || m.ending.Load() {
 		m.awake()
 		return m.sleep(shortest)
 	}

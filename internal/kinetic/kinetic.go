@@ -36,7 +36,7 @@ type Config struct {
 	Market string
 	// Told: Stir is called before the cell makes a process, each time.
 	Told bool
-	Tell func(Event) // runs on the meter's thread
+	Tell func(Event) // runs in the meter's goroutine
 }
 
 // Event is something that a meter did and that people should know.
@@ -64,30 +64,33 @@ func paced(b capability.Budget) bool { return b.IO > 0 || LimitsCPU(b) }
 // LimitsCPU reports whether a budget gives less CPU time than the host has.
 func LimitsCPU(b capability.Budget) bool { return b.CPU > 0 && b.CPU < 100*runtime.NumCPU() }
 
-// Meter watches over one cell, on one thread.
+// Meter watches over one cell, in one goroutine.
 type Meter struct {
-	config  Config
-	table   table
-	credit  credit // of CPU time
-	flow    credit // of bytes read and written
-	memory  ceiling
-	disk    volume
-	cores   int           // processors of the host
-	held    bool          // the cell is suspended
-	quiet   int           // for how many steps nobody has run
-	whole   time.Duration // when more than the clocks was last looked at
-	paused  time.Duration // how long it paused then
-	last    time.Duration // when the credit was brought up to date
-	spent   time.Duration // of CPU time until then
-	audited time.Duration // when what was not seen was last added
-	dead    atomic.Int64  // CPU time of processes that the supervisor has reaped, ns
-	market  *market       // nil: there is none
-	traded  time.Duration // when it was last told anything
-	sold    time.Duration // CPU time that the cell had used then
-	fair    bool          // it is held to its share
-	ready   float64       // how many processes could run, on the average of the last looks
-	next    atomic.Pointer[capability.Budget]
-	ended   chan struct{}
+	config Config
+	table  table
+	credit credit // of CPU time
+	flow   credit // of bytes read and written
+	memory ceiling
+	disk   volume
+	// When to look at these again.
+	memoryAt, diskAt time.Duration
+	cores            int           // processors of the host
+	held             bool          // the cell is suspended
+	quiet            int           // for how many steps nobody has run
+	whole            time.Duration // when more than the clocks was last looked at
+	paused           time.Duration // how long it paused then
+	last             time.Duration // when the credit was brought up to date
+	spent            time.Duration // of CPU time until then, by the processes that are known
+	unseen           time.Duration // and by others, as far as that was charged
+	audited          time.Duration // when what was not seen was last added
+	dead             atomic.Int64  // CPU time of processes that the supervisor has reaped, ns
+	market           *market       // nil: there is none
+	traded           time.Duration // when it was last told anything
+	sold             time.Duration // CPU time that the cell had used then
+	fair             bool          // it is held to its share
+	ready            float64       // how many processes could run, on the average of the last looks
+	next             atomic.Pointer[capability.Budget]
+	ended            chan struct{}
 
 	alarm   chan os.Signal // somebody has run; nil: it has not dozed yet
 	stir    chan struct{}  // it shall look, if it dozes
@@ -95,6 +98,7 @@ type Meter struct {
 	dozing  atomic.Bool
 	stirs   atomic.Uint32 // how often it was told of processes to be made
 	stirred uint32        // of which it knows
+	told    time.Duration // when it knew the last of these
 	ending  atomic.Bool   // it shall end
 	waking  sync.Mutex    // over the next
 	wake    int           // eventfd: likewise, if it does not doze; -1: it has ended
@@ -111,7 +115,7 @@ func New(c Config) (*Meter, error) {
 	m.credit, m.flow = newCredits(c.Budget)
 	m.memory = ceiling{limit: c.Budget.Memory, tell: c.Tell}
 	m.disk.limit, m.disk.dirs, m.disk.alone, m.disk.tell = c.Budget.Disk, c.Dirs, c.Alone, c.Tell
-	m.disk.empty = inodesOf(c.Empty)
+	m.disk.empty, m.disk.disks = inodesOf(c.Empty), onePerDisk(c.Dirs)
 	m.disk.on = c.Budget.Disk > 0
 	m.disk.left.Store(c.Budget.Disk)
 	return m, nil
@@ -129,7 +133,7 @@ func (m *Meter) adopt(b capability.Budget) {
 	left, flow := m.credit.left, m.flow.left
 	m.credit, m.flow = newCredits(b)
 	m.credit.left, m.flow.left = min(m.credit.left, left), min(m.flow.left, flow)
-	m.memory.limit = b.Memory
+	m.memory.limit, m.memoryAt, m.diskAt = b.Memory, 0, 0
 	if m.disk.on && b.Disk > 0 {
 		m.disk.limit, m.disk.took = b.Disk, 0 // it must be looked at again
 	}
@@ -143,8 +147,6 @@ func (m *Meter) Reaped(u *unix.Rusage) { m.dead.Add(u.Utime.Nano() + u.Stime.Nan
 
 // Run watches until Stop is called.
 func (m *Meter) Run() {
-	runtime.LockOSThread()         // what it waits for must not be another goroutine's turn
-	defer runtime.UnlockOSThread() // a thread that ends would end what it has forked (wall.Spawner)
 	defer close(m.ended)
 	beQuick()
 	hearNoStops()
@@ -162,7 +164,7 @@ func (m *Meter) Run() {
 	}
 	m.table.look()
 	m.table.read()
-	m.last, m.spent = m.table.now, m.used()
+	m.last, m.spent, m.unseen = m.table.now, m.table.spent, m.others()
 	for {
 		pause, end := m.step(), false
 		if m.tired() {
@@ -218,7 +220,7 @@ func (m *Meter) roused() (end bool) {
 // time before anybody looks it pays back.
 const (
 	shortest = 500 * time.Microsecond
-	watch    = 8 * time.Millisecond // while the cell is suspended
+	watch    = 16 * time.Millisecond // while the cell is suspended
 	idle     = 20 * time.Millisecond
 )
 
@@ -244,9 +246,10 @@ func (m *Meter) step() (pause time.Duration) {
 	}
 	m.whole = m.table.now
 	defer func() { m.paused = pause }()
-	if ran || !m.held { // who makes processes runs
+	if m.mayHaveMade(ran) {
 		if before := len(m.table.all); m.table.look() > before {
 			m.awake()
+			m.memoryAt, m.diskAt = 0, 0
 		}
 	}
 	m.watchHeld()
@@ -257,13 +260,42 @@ func (m *Meter) step() (pause time.Duration) {
 	} else if m.market != nil && m.takeTurns() {
 		pause = tradeTime / 5
 	}
+	due := idle
 	if m.memory.limit > 0 {
-		pause = min(pause, m.watchMemory())
+		due = min(due, m.whenDue(&m.memoryAt, m.watchMemory))
 	}
 	if m.disk.limit > 0 {
-		pause = min(pause, m.watchDisk())
+		due = min(due, m.whenDue(&m.diskAt, m.watchDisk))
 	}
-	return pause
+	if m.held {
+		return pause // who still runs has little time to grow in
+	}
+	return min(pause, due)
+}
+
+// whenDue looks, if the time has come that the last look has named, or almost, and returns
+// how long it is until the next.
+func (m *Meter) whenDue(at *time.Duration, look func() time.Duration) time.Duration {
+	const almost = 3 * time.Millisecond // it would be a pity to wake up for that
+	if m.table.now+almost >= *at {
+		pause := look()
+		*at = m.table.now + pause
+	}
+	return *at - m.table.now
+}
+
+// mayHaveMade reports whether the cell may have made processes since somebody looked for
+// them: who does that runs, and where the meter is told, it knows. A number may be found
+// only some time after that.
+func (m *Meter) mayHaveMade(ran bool) bool {
+	if m.held && !ran {
+		return false
+	}
+	const late = 50 * time.Millisecond
+	if stirs := m.stirs.Load(); stirs != m.stirred {
+		m.stirred, m.told = stirs, m.table.now
+	}
+	return !m.config.Told || m.table.now-m.told <= late || m.table.now-m.table.scanned > rescan
 }
 
 // pace brings the books of CPU time up to date, suspends or resumes.
@@ -275,7 +307,8 @@ func (m *Meter) pace(ran bool) time.Duration {
 	now := m.table.now
 	passed := now - m.last
 	m.last = now
-	m.credit.pass(passed, m.unpaid(m.table.spent))
+	m.credit.pass(passed, m.table.spent-m.spent)
+	m.spent = m.table.spent
 	if rate := m.config.Budget.IO; rate > 0 {
 		m.flow.pass(passed, time.Duration(float64(m.table.flowed())/float64(rate)*float64(time.Second)))
 	}
@@ -288,7 +321,7 @@ func (m *Meter) pace(ran bool) time.Duration {
 			return min(m.wait(), watch)
 		}
 		m.resume()
-		return m.runFor(m.cores)
+		return m.runFor(m.threads())
 	}
 	left := m.credit.some() && m.flow.some()
 	if left && now-m.audited > m.credit.window {
@@ -313,43 +346,56 @@ func (m *Meter) pace(ran bool) time.Duration {
 // audit charges what nobody has seen run, and reports whether anything is left.
 func (m *Meter) audit(now time.Duration) (left bool) {
 	m.audited = now
-	m.credit.pass(0, m.unpaid(m.used()))
+	if unseen := m.others(); unseen > m.unseen {
+		m.credit.pass(0, unseen-m.unseen)
+		m.unseen = unseen
+	}
 	return m.credit.some() && m.flow.some()
 }
 
-// full reports whether a whole window's share of everything is there.
+// full reports whether a whole window's share of everything is there, or almost.
 func (m *Meter) full() bool { return m.credit.full() && m.flow.full() }
 
 // wait is how long it takes to have that.
 func (m *Meter) wait() time.Duration { return max(m.credit.wait(), m.flow.wait()) }
 
-// unpaid is how much of what the cell has spent in all has not been charged.
-func (m *Meter) unpaid(spent time.Duration) time.Duration {
-	used := max(0, spent-m.spent)
-	m.spent += used
-	return used
-}
-
-// runFor is how long what is left lasts if so many processors work for the cell.
+// runFor is how long what is left, and what comes in meanwhile, lasts if so many
+// processors work for the cell.
 func (m *Meter) runFor(processors int) time.Duration {
 	processors = min(max(processors, 1), m.cores)
 	if m.credit.percent == 0 {
 		return shortest // who reads and writes is quick
 	}
-	if m.flow.percent > 0 {
-		return min(max(m.credit.left/time.Duration(processors), shortest), 4*shortest)
+	lasts := m.credit.window
+	if loses := 100*processors - m.credit.percent; loses > 0 {
+		lasts = min(m.credit.left*100/time.Duration(loses), lasts)
 	}
-	return min(max(m.credit.left/time.Duration(processors), shortest), m.credit.window)
+	if m.flow.percent > 0 {
+		return min(max(lasts, shortest), 4*shortest)
+	}
+	return max(lasts, shortest)
 }
 
-// used is the CPU time that the cell has used in all.
-func (m *Meter) used() time.Duration {
-	sum := m.table.spent
-	if m.config.Tally != nil {
-		if t, err := m.config.Tally.Read(); err == nil {
-			sum = max(sum, t)
+// threads is how many threads may run in the processes that were not stopped, as far as
+// is known.
+func (m *Meter) threads() (n int) {
+	for _, p := range m.table.all {
+		if !p.held && p.load > m.credit.share()/counts {
+			n += max(p.threads, 1)
 		}
-		return sum
 	}
-	return max(sum, m.table.inherited(time.Duration(m.dead.Load())))
+	return n
+}
+
+// others is the CPU time that the cell has used beyond what its known processes have been
+// seen to use: by children that nobody has met.
+func (m *Meter) others() time.Duration {
+	if m.config.Tally == nil {
+		return max(0, m.table.inherited(time.Duration(m.dead.Load()))-m.table.spent)
+	}
+	t, err := m.config.Tally.Read()
+	if err != nil {
+		return 0
+	}
+	return max(0, t-m.table.spent)
 }

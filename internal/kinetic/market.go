@@ -254,7 +254,7 @@ func (m *Meter) limitCPU(percent int) {
 		m.release()
 	case m.credit.percent == 0:
 		m.credit = newCredit(percent, m.credit.window)
-		m.last, m.spent = m.table.now, m.used()
+		m.last, m.spent, m.unseen = m.table.now, m.table.spent, m.others()
 	default:
 		m.credit.percent = percent
 	}

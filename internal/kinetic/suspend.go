@@ -24,6 +24,8 @@ const (
 	// few processes are all asked for signals that stop them, beyond that only those
 	// with a terminal: it takes 6 us each.
 	few = 16
+	// counts is of a window's share the part that a process has to use to be stopped.
+	counts = 16
 	// slack is what a process may still use while it is being stopped.
 	slack = 300 * time.Microsecond
 	// evasions within evasionTime make a process one that has itself continued.
@@ -40,7 +42,7 @@ func (m *Meter) suspend() {
 // busy is who is not stopped and uses CPU time that counts: a sixteenth of what a
 // window brings, or, where so many use less that together it counts, anything.
 func (m *Meter) busy() (list []*process) {
-	const counts, all = 16, 4
+	const all = 4
 	floor, light := m.credit.share()/counts, time.Duration(0)
 	for _, p := range m.table.all {
 		if !p.held && p.load <= floor {
@@ -123,13 +125,20 @@ func (m *Meter) stop(busy []*process) {
 // notices reports whether a process could see that a child of it is stopped: it waits
 // for that, or for the signal, or has a handler that is called.
 func (p *process) notices(now time.Duration) bool {
+	clock, err := clockOf(p.pid)
+	if err == nil && clock == p.looked {
+		return p.notes // it has not run since, and is where it was
+	}
+	p.looked = 0
 	if p.update() != nil || p.threads > 1 || p.state == 'R' {
 		return true // it may be about to wait
 	}
 	if p.known == 0 || now-p.known > lasting {
 		p.handles, p.known = signals(p.pid, "SigCgt", "SigBlk")>>(unix.SIGCHLD-1)&1 != 0, now
 	}
-	return p.handles || waitsForStops(p.pid)
+	notes := p.handles || waitsForStops(p.pid)
+	p.looked = clock
+	return notes
 }
 
 // settle waits until a process that was sent SIGSTOP has stopped, and reports whether

@@ -50,14 +50,19 @@ func beQuick() {
 // pollFor is ppoll(2) on one descriptor. Go's scheduler is not told that the thread
 // waits: it would give the processor to others and take it back, hundreds of times a
 // second, and wake a thread that looks after such waits each 20 us. Where it wants all
-// threads to stop, its signal ends the wait.
+// threads to stop, or another goroutine to run, its signal interrupts the wait.
 func pollFor(fd *unix.PollFd, d time.Duration) (ready int) {
-	t := unix.NsecToTimespec(int64(d))
-	n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fd)), 1, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
-	if errno != 0 { // EINTR: it is asked again soon enough
-		return 0
+	for end := time.Now().Add(d); ; d = time.Until(end) { // where it may stop us
+		t := unix.NsecToTimespec(max(0, int64(d)))
+		n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fd)), 1, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
+		switch errno {
+		case 0:
+			return int(n)
+		case unix.EINTR:
+		default:
+			return 0 // ENOMEM: it comes again
+		}
 	}
-	return int(n)
 }
 
 // sigaction is struct kernel_sigaction (asm-generic/signal.h); x86-64 has the restorer.
@@ -153,9 +158,18 @@ func signals(pid int, sets ...string) (all uint64) {
 // stop (waitpid(2) with WUNTRACED), or does not let that be seen
 // (/proc/<pid>/syscall of proc(5): the number of the call, and its arguments).
 func waitsForStops(pid int) bool {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/syscall")
-	f := strings.Fields(string(text))
-	if err != nil || len(f) == 0 {
+	fd, err := openOf(pid, "syscall")
+	if err != nil {
+		return true
+	}
+	defer unix.Close(fd)
+	var b [256]byte
+	n, err := unix.Read(fd, b[:])
+	if err != nil || n == 0 {
+		return true
+	}
+	f := strings.Fields(string(b[:n]))
+	if len(f) == 0 {
 		return true
 	}
 	options := 0

@@ -39,6 +39,7 @@ type process struct {
 	held     bool          // we have stopped it
 	went     time.Duration // when it was last continued
 	notes    bool          // it could have seen a child stopped when it was last looked at
+	looked   time.Duration // its clock then, where it cannot have changed without that
 	again    bool          // more than once
 	settled  time.Duration // its clock when it had stopped
 	evasions int           // how often it ran although it was stopped
