@@ -71,9 +71,11 @@ type Meter struct {
 	credit credit // of CPU time
 	flow   credit // of bytes read and written
 	memory ceiling
+	near   bool // half of it is used
 	disk   volume
 	// When to look at these again.
 	memoryAt, diskAt time.Duration
+	grew             time.Duration // when processes were last found
 	cores            int           // processors of the host
 	held             bool          // the cell is suspended
 	quiet            int           // for how many steps nobody has run
@@ -147,6 +149,8 @@ func (m *Meter) Reaped(u *unix.Rusage) { m.dead.Add(u.Utime.Nano() + u.Stime.Nan
 
 // Run watches until Stop is called.
 func (m *Meter) Run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	defer close(m.ended)
 	beQuick()
 	hearNoStops()
@@ -222,6 +226,8 @@ const (
 	shortest = 500 * time.Microsecond
 	watch    = 16 * time.Millisecond // while the cell is suspended
 	idle     = 20 * time.Millisecond
+	shortly  = 3 * time.Millisecond  // after others have come
+	young    = 50 * time.Millisecond // a cell is, so long, one that others may come to
 )
 
 // step looks for new processes, has each limit kept, and says when to look again.
@@ -249,7 +255,7 @@ func (m *Meter) step() (pause time.Duration) {
 	if m.mayHaveMade(ran) {
 		if before := len(m.table.all); m.table.look() > before {
 			m.awake()
-			m.memoryAt, m.diskAt = 0, 0
+			m.memoryAt, m.diskAt, m.grew = 0, 0, m.table.now
 		}
 	}
 	m.watchHeld()
@@ -261,6 +267,9 @@ func (m *Meter) step() (pause time.Duration) {
 		pause = tradeTime / 5
 	}
 	due := idle
+	if m.table.now-m.grew < shortly || m.table.now < young {
+		due = shortly // there may be more of them at any time
+	}
 	if m.memory.limit > 0 {
 		due = min(due, m.whenDue(&m.memoryAt, m.watchMemory))
 	}

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nipcells/internal/capability"
 	"nipcells/internal/wall"
 )
 
@@ -25,6 +26,8 @@ const (
 	// slowly is what is expected of a cell that did not grow at the last exact look: one
 	// that has much in common, whose sum says nothing.
 	slowly = 1 << 30
+	// calmly is at how many exact looks in turn it must not have grown to be believed that.
+	calmly = 8
 	// swing is how much faster than before it may grow until the next.
 	swing = 8
 	// Between two looks passes at least the first, and at most the second.
@@ -38,6 +41,7 @@ type ceiling struct {
 	tell  func(Event)
 	left  int64         // what was left at the last exact look
 	at    time.Duration // when that was; 0: the last look was none
+	calm  int           // at how many it had not grown
 }
 
 // watchMemory looks at the cell's memory, kills what is beyond the limit, and says when
@@ -50,7 +54,9 @@ func (m *Meter) watchMemory() time.Duration {
 			sum += p.resident
 		}
 	}
-	if left := c.limit - sum; left >= 0 {
+	left := c.limit - sum
+	m.near = left < c.limit/2
+	if left >= 0 {
 		c.at = 0
 		c.lend(t, left)
 		m.takeTurns()
@@ -62,20 +68,24 @@ func (m *Meter) watchMemory() time.Duration {
 		m.freeze()
 	}
 	left, rate := c.limit-c.exact(t), int64(growth)
+	m.near = left < c.limit/2
 	if passed := t.now - c.at; c.at > 0 && passed > 0 {
 		rate = min(max(swing*(c.left-left)*int64(time.Second)/int64(passed), slowly), growth)
 	}
 	c.left, c.at = left, t.now
 	if left < 0 {
-		c.end(t, -left)
+		c.left += c.end(t, -left)
 	} else {
 		c.lend(t, left)
 	}
 	if free {
 		m.resume() // in turns, if they are many
 	}
-	if rate > slowly {
-		return until(left, rate)
+	if rate > slowly || left < 0 {
+		c.calm = 0
+	}
+	if c.calm++; c.calm <= calmly {
+		return until(left, max(rate, growth/4))
 	}
 	return max(until(left, rate), time.Since(begin)) // half of the meter's time at most
 }
@@ -98,10 +108,10 @@ func (m *Meter) freeze() {
 // they are many: neither the meter nor others must wait behind all of them. It reports
 // whether somebody waits for his.
 func (m *Meter) takeTurns() bool {
-	if m.credit.percent > 0 {
+	if m.credit.percent > 0 && (m.held || !m.near) {
 		return false
 	}
-	if len(m.busy()) > together*m.cores {
+	if len(m.busy()) > m.crowd() {
 		m.freeze()
 	}
 	if len(m.stopped()) > 0 {
@@ -110,39 +120,67 @@ func (m *Meter) takeTurns() bool {
 	return len(m.stopped()) > 0
 }
 
+// crowd is how many processes may run at a time. Where memory is short a processor is
+// left to the meter: it must not wait for its turn.
+func (m *Meter) crowd() int {
+	if m.near {
+		return max(1, m.cores-1)
+	}
+	return together * m.cores
+}
+
+// SmallPages reports whether a cell with this budget must do without huge pages: these are
+// filled so quickly that a tight limit would be passed before anybody looks.
+func SmallPages(b capability.Budget) bool {
+	const tight = 4 << 30
+	return b.Memory > 0 && b.Memory < tight
+}
+
 // until is how long it takes to use up what is left.
 func until(left, rate int64) time.Duration {
 	return min(max(time.Duration(float64(left)/float64(rate)*float64(time.Second)), nearest), farthest)
 }
 
-// exact adds up what the processes have, but for those that have been killed.
+// exact adds up what the processes have, but for those that have been killed. Who has not
+// run has what he had, but for pages that others shared with him and do no more: that is
+// let pass for a moment.
 func (c *ceiling) exact(t *table) (sum int64) {
+	const moment = 10 * time.Millisecond
 	for _, p := range t.all {
 		if p.killed {
-			p.resident = 0
+			p.own = 0
 			continue
 		}
-		p.resident = exactMemoryOf(p.pid)
-		sum += p.resident
+		if clock, err := clockOf(p.pid); err != nil || clock != p.counting || t.now-p.counted > moment {
+			p.own, p.counted, p.counting = exactMemoryOf(p.pid), t.now, clock
+		}
+		sum += p.own
 	}
 	return sum
 }
 
-// end kills the largest processes until what is over is gone.
-func (c *ceiling) end(t *table, over int64) {
+// end kills the largest processes until what is over is gone, and returns how much more
+// that is.
+func (c *ceiling) end(t *table, over int64) (freed int64) {
+	var victims []*process
 	list := slices.Clone(t.all)
-	slices.SortFunc(list, func(a, b *process) int { return int(min(max(b.resident-a.resident, -1), 1)) })
+	slices.SortFunc(list, func(a, b *process) int { return int(min(max(b.own-a.own, -1), 1)) })
 	for _, p := range list {
-		if over <= 0 || p.killed {
-			return
+		if freed >= over || p.killed {
+			break
 		}
 		name := wall.ProgramName(p.pid)
 		if p.signal(unix.SIGKILL) == nil {
-			c.tell(Event{What: "memory", PID: p.pid, Program: name, Used: c.limit + over, Limit: c.limit})
+			c.tell(Event{What: "memory", PID: p.pid, Program: name, Used: c.limit + over - freed, Limit: c.limit})
 		}
 		p.killed = true
-		over -= p.resident
+		freed += p.own
+		victims = append(victims, p)
 	}
+	for _, p := range victims { // the others wait until it has been freed
+		p.awaitEnd()
+	}
+	return freed
 }
 
 // lend sets how much more data each process may have: what is left, or plenty as long

@@ -162,7 +162,7 @@ func (m *Meter) resume() {
 		p.load /= 2
 	}
 	list := m.stopped()
-	if len(list) > together*m.cores {
+	if len(list) > m.crowd() {
 		list = m.turn(list)
 	}
 	m.goOn(list)
@@ -182,30 +182,28 @@ func (m *Meter) stopped() []*process {
 	return slices.DeleteFunc(slices.Clone(m.table.all), func(p *process) bool { return !p.held })
 }
 
-// turn is who of the stopped goes on: who has waited longest, with those that must not
-// see each other stopped.
+// turn is who of the stopped goes on: who has waited longest, and with a parent that must
+// not see a child stopped all its children. They may go on without it.
 func (m *Meter) turn(list []*process) []*process {
 	chosen := make(map[*process]bool)
 	var choose func(p *process)
 	choose = func(p *process) {
-		if p == nil || !p.held || chosen[p] {
+		if chosen[p] {
 			return
 		}
 		chosen[p] = true
-		parent := m.table.find(p.parent)
-		if parent == nil || !parent.notes {
+		if !p.notes {
 			return
 		}
-		choose(parent)
-		for _, sibling := range list {
-			if sibling.parent == parent.pid {
-				choose(sibling)
+		for _, child := range list {
+			if child.parent == p.pid {
+				choose(child)
 			}
 		}
 	}
 	waited := slices.Clone(list)
 	slices.SortStableFunc(waited, func(a, b *process) int { return cmp.Compare(a.went, b.went) })
-	for _, p := range waited[:together*m.cores] {
+	for _, p := range waited[:m.crowd()] {
 		choose(p)
 	}
 	return slices.DeleteFunc(list, func(p *process) bool { return !chosen[p] })

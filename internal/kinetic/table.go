@@ -13,7 +13,8 @@ import (
 type process struct {
 	pid    int
 	fiber  uint32
-	pidfd  int           // this and the next two: -1 if they are not kept
+	kept   bool          // the next three stay open
+	pidfd  int           // -1: it is not open, nor the next two
 	stat   int           // /proc/<pid>/stat
 	status               // as last read
 	statm  int           // /proc/<pid>/statm
@@ -23,7 +24,10 @@ type process struct {
 
 	handles  bool          // SIGCHLD means something to it, as far as it was known
 	known    time.Duration // when
-	resident int64         // bytes that it has in memory, or those that count, as they were last read
+	resident int64         // bytes that it has in memory, as they were last read
+	own      int64         // and those that count
+	counted  time.Duration // when those were read
+	counting time.Duration // its clock then
 	data     int64         // bytes that it could write to
 	lease    int64         // how many it may have of these
 	killed   bool
@@ -111,16 +115,20 @@ func (t *table) add(pid int) {
 		return
 	}
 	p := &process{pid: pid, fiber: t.fiber, pidfd: -1, stat: -1, statm: -1}
-	if p.open() != nil {
+	p.load = 1 // who is new runs
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
 		return // a thread's number, or gone
 	}
-	// The descriptors are those of whom we asked about.
-	if f, ok := wall.MarkOf(pid); !ok || f != t.fiber || p.update() != nil {
-		p.close()
+	// The descriptor is of whom we asked about.
+	if f, ok := wall.MarkOf(pid); !ok || f != t.fiber {
+		unix.Close(fd)
 		return
 	}
-	if len(t.all) >= t.kept {
-		p.close()
+	if p.kept = len(t.all) < t.kept; p.kept {
+		p.pidfd = fd
+	} else {
+		unix.Close(fd)
 	}
 	t.all = append(t.all, p)
 }
@@ -135,19 +143,6 @@ func keeps() int {
 		return 0
 	}
 	return int(min(most, l.Cur/part))
-}
-
-func (p *process) open() (err error) {
-	if p.pidfd, err = unix.PidfdOpen(p.pid, 0); err != nil {
-		return err
-	}
-	if p.stat, err = openOf(p.pid, "stat"); err == nil {
-		p.statm, err = openOf(p.pid, "statm")
-	}
-	if err != nil {
-		p.close()
-	}
-	return err
 }
 
 func (p *process) close() {
@@ -168,26 +163,37 @@ func (p *process) end() {
 	}
 }
 
-// borrow opens what is not kept for the time of one use, for which the process must
-// still be one of the cell's.
-func (p *process) borrow(f func() error) error {
-	if p.pidfd >= 0 {
-		return f()
+// using opens what is not open yet, for which the process must still be one of the cell's,
+// and closes it after use if it is not kept.
+func (p *process) using(fd *int, open func() (int, error), use func(fd int) error) error {
+	if *fd >= 0 {
+		return use(*fd)
 	}
-	if err := p.open(); err != nil {
+	opened, err := open()
+	if err != nil {
 		return err
 	}
-	defer p.close()
 	if fiber, ok := wall.MarkOf(p.pid); !ok || fiber != p.fiber {
+		unix.Close(opened)
 		return unix.ESRCH
 	}
-	return f()
+	if p.kept {
+		*fd = opened
+	} else {
+		defer unix.Close(opened)
+	}
+	return use(opened)
+}
+
+// reading uses an open file of /proc/<pid>.
+func (p *process) reading(fd *int, name string, use func(fd int) error) error {
+	return p.using(fd, func() (int, error) { return openOf(p.pid, name) }, use)
 }
 
 // update reads what /proc says of the process.
 func (p *process) update() error {
-	return p.borrow(func() (err error) {
-		p.status, err = statusOf(p.stat)
+	return p.reading(&p.stat, "stat", func(fd int) (err error) {
+		p.status, err = statusOf(fd)
 		return err
 	})
 }
@@ -195,15 +201,26 @@ func (p *process) update() error {
 // measure reads how much memory the process has; nothing if it is gone.
 func (p *process) measure() {
 	p.resident, p.data = 0, 0
-	_ = p.borrow(func() error {
-		p.resident, p.data = memoryOf(p.statm)
+	_ = p.reading(&p.statm, "statm", func(fd int) error {
+		p.resident, p.data = memoryOf(fd)
 		return nil
 	})
 }
 
+// awaitEnd waits for a process that was killed, for a moment.
+func (p *process) awaitEnd() {
+	const moment = 20 * time.Millisecond
+	_ = p.using(&p.pidfd, func() (int, error) { return unix.PidfdOpen(p.pid, 0) }, func(fd int) error {
+		pollFor(&unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}, moment)
+		return nil
+	}) // it is gone
+}
+
 // signal sends the process a signal. ESRCH: it has ended.
 func (p *process) signal(s unix.Signal) error {
-	return p.borrow(func() error { return unix.PidfdSendSignal(p.pidfd, s, nil, 0) })
+	return p.using(&p.pidfd, func() (int, error) { return unix.PidfdOpen(p.pid, 0) }, func(fd int) error {
+		return unix.PidfdSendSignal(fd, s, nil, 0)
+	})
 }
 
 // read reads the clocks and forgets who has ended. It reports whether anybody ran.
@@ -256,6 +273,9 @@ func (t *table) flowed() (sum int64) {
 	for _, p := range t.all {
 		if p.asked > 0 && p.passed == 0 && p.asked+late > t.now {
 			continue // it cannot have
+		}
+		if p.parent == 0 {
+			_ = p.update() // for who inherits from it; it is gone, otherwise
 		}
 		p.asked = t.now
 		flow := p.flowed()

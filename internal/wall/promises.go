@@ -212,6 +212,8 @@ func stdio() []row {
 		{names: "prctl", tests: all(within(0, prctls)), verdict: Allow},
 		// Pretended: a process that hides its memory would hide it from the supervisor.
 		{names: "prctl", tests: all(is(0, unix.PR_SET_DUMPABLE)), verdict: Errno(0)},
+		// Whom a budget gives small pages (Spawner.SmallPages) does not get large ones back.
+		{names: "prctl", tests: all(is(0, unix.PR_SET_THP_DISABLE), isNot(1, 0)), verdict: Allow},
 		{names: "arch_prctl", tests: all(oneOf(0, 0x1001, 0x1002, 0x1003, 0x1004)), verdict: Allow}, // ARCH_{SET,GET}_{FS,GS}
 		{names: "personality", tests: all(oneOf(0, 0, 0xffffffff)), verdict: Allow},                 // PER_LINUX, query
 	}
@@ -258,7 +260,7 @@ const (
 var prctls = []span{
 	{unix.PR_SET_PDEATHSIG, unix.PR_GET_DUMPABLE}, {unix.PR_GET_KEEPCAPS, unix.PR_SET_KEEPCAPS}, {unix.PR_SET_NAME, unix.PR_GET_NAME},
 	{unix.PR_GET_SECCOMP, unix.PR_GET_TSC}, {unix.PR_GET_SECUREBITS, unix.PR_GET_SECUREBITS}, {unix.PR_SET_TIMERSLACK, unix.PR_GET_TIMERSLACK},
-	{unix.PR_SET_CHILD_SUBREAPER, unix.PR_GET_THP_DISABLE}, {unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT}, {unix.PR_SVE_SET_VL, unix.PR_GET_TAGGED_ADDR_CTRL},
+	{unix.PR_SET_CHILD_SUBREAPER, unix.PR_GET_TID_ADDRESS}, {unix.PR_GET_THP_DISABLE, unix.PR_GET_THP_DISABLE}, {unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT}, {unix.PR_SVE_SET_VL, unix.PR_GET_TAGGED_ADDR_CTRL},
 	{unix.PR_SET_MDWE, unix.PR_GET_MDWE}, {unix.PR_SET_VMA, unix.PR_SET_VMA}, {unix.PR_GET_AUXV, unix.PR_GET_AUXV},
 }
 

@@ -25,10 +25,12 @@ type Spawner struct {
 	// FileSize, if not nil, is how long its files may become (RLIMIT_FSIZE). Longer ones
 	// are refused with EFBIG alone, as long as no program asks for SIGXFSZ.
 	FileSize *unix.Rlimit
-	Path     string
-	Args     []string // with argv[0]
-	Env      []string
-	Dir      string // working directory
+	// SmallPages: it gets no huge ones, with which memory grows too quickly to be limited.
+	SmallPages bool
+	Path       string
+	Args       []string // with argv[0]
+	Env        []string
+	Dir        string // working directory
 }
 
 // Child is a process that Spawn made.
@@ -192,6 +194,9 @@ func (img *image) lay(s *Spawner, pass pass) {
 	if s.FileSize != nil {
 		add("limit the length of files", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_FSIZE, uintptr(unsafe.Pointer(s.FileSize)))
 		add("ignore SIGXFSZ", unix.SYS_RT_SIGACTION, uintptr(unix.SIGXFSZ), uintptr(unsafe.Pointer(&ignored)), 0, 8)
+	}
+	if s.SmallPages {
+		add("do without huge pages", unix.SYS_PRCTL, unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
 	}
 	img.steps = append(img.steps, behind...)
 	// If the supervisor dies while the cell is too young to have a guard, the

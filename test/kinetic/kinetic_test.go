@@ -223,10 +223,11 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-// A cell of many processes that grow together is held as well, if less exactly.
+// A cell of many processes that grow together is held as well, if less exactly; and none
+// of them gets huge pages.
 func TestMemoryOfMany(t *testing.T) {
 	r := stage(t)
-	for _, load := range []string{"mmap 32", "huge 32", "shared 32", "memfd 8", "cow 16"} {
+	for _, load := range []string{"mmap 32", "huge 32", "shared 32", "memfd 8", "cow 16", "cow 32"} {
 		t.Run(load, func(t *testing.T) {
 			got := r.Run(append(append([]string{"run", "--budget", "memory=256M", "load/hog"}, strings.Fields(load)...), "2048")...)
 			most := 0
@@ -240,7 +241,13 @@ func TestMemoryOfMany(t *testing.T) {
 				}
 			}
 			t.Logf("at most %d MB of 256", most)
-			if most > 1024 || !strings.Contains(got.Stdout, "peak ") {
+			// On a machine that has nothing else to do 256 to 300 were measured.
+			bound := 512
+			if os.Getenv("NIP_SOAK") != "" {
+				bound = 320
+			}
+			// The first of them may be the largest, and say nothing any more.
+			if most > bound || !strings.Contains(got.Stdout, "peak ") && !strings.Contains(got.Stderr, "was killed") {
 				t.Errorf("%d MB: %s", most, got.Stdout)
 			}
 		})
