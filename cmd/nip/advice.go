@@ -90,7 +90,7 @@ func adviceSyntax(err error) string {
 	case "unveil", "rights":
 		return `write a path and rights out of r, w, x, c: --unveil "$PWD:rw"`
 	}
-	return "write for example --budget memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity"
+	return "write for example --budget memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,energy=2.5J/s,spectrum=gravity"
 }
 
 // adviceHeld is about an update that asks for more.

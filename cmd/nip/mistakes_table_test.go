@@ -339,7 +339,7 @@ func runMistakes() []mistake {
 				"     add it: --pledge STDIO\n"},
 		{"run with a bad budget", (*desk).tool, []string{"run", "--budget", "memory=lots", "tool"}, 125,
 			"nip: budget \"memory=lots\": want a number such as 256M\n" +
-				"     write for example --budget memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity\n"},
+				"     write for example --budget memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,energy=2.5J/s,spectrum=gravity\n"},
 		{"run with a bad user", (*desk).tool, []string{"run", "--user", "no-such-user", "tool"}, 125,
 			"nip: user \"no-such-user\": want UID[:GID] or the name of a user\n" +
 				"     see nip help run\n"},

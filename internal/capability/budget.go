@@ -14,9 +14,10 @@ type Budget struct {
 	CPU      int    // per cent of one core
 	Disk     int64  // bytes in /Cell and /Data
 	IO       int64  // bytes a second
+	Energy   int64  // millijoules a second
 }
 
-// ParseBudget reads memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity:
+// ParseBudget reads memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,energy=2.5J/s,spectrum=gravity:
 // any of these, each once, in any order. The empty string is the empty budget.
 // The error is a *SyntaxError.
 func ParseBudget(s string) (Budget, error) {
@@ -24,7 +25,7 @@ func ParseBudget(s string) (Budget, error) {
 	if strings.TrimSpace(s) == "" {
 		return b, nil
 	}
-	seen := make([]string, 0, 6)
+	seen := make([]string, 0, 7)
 	for item := range strings.SplitSeq(s, ",") {
 		key, value, ok := strings.Cut(strings.TrimSpace(item), "=")
 		if !ok {
@@ -45,7 +46,8 @@ func ParseBudget(s string) (Budget, error) {
 
 // Put sets one item of the budget from its text: memory, disk and io as sizes
 // (io may end in /s), fibers as a count, cpu in per cent of a core (a % may
-// follow), spectrum as a name. The error is a *SyntaxError and leaves b as it was.
+// follow), energy in joules a second (J/s or W may follow), spectrum as a name. The error
+// is a *SyntaxError and leaves b as it was.
 func (b *Budget) Put(key, value string) (err error) {
 	switch key {
 	case "memory":
@@ -58,13 +60,15 @@ func (b *Budget) Put(key, value string) (err error) {
 		err = putCount(&b.Fibers, value, value)
 	case "cpu":
 		err = putCount(&b.CPU, value, strings.TrimSuffix(value, "%"))
+	case "energy":
+		err = putEnergy(&b.Energy, value)
 	case "spectrum":
 		if SpectrumRank(value) == 0 {
 			return &SyntaxError{What: "budget", Text: "spectrum=" + value, Why: "want photon, matter, gravity or void"}
 		}
 		b.Spectrum = value
 	default:
-		return &SyntaxError{What: "budget", Text: key, Why: "no such item: there are memory, fibers, cpu, disk, io and spectrum"}
+		return &SyntaxError{What: "budget", Text: key, Why: "no such item: there are memory, fibers, cpu, disk, io, energy and spectrum"}
 	}
 	if e, ok := err.(*SyntaxError); ok {
 		return &SyntaxError{What: "budget", Text: key + "=" + value, Why: e.Why}
@@ -82,6 +86,36 @@ func putSize(dst *int64, text string) error {
 	}
 	*dst = n
 	return nil
+}
+
+// putEnergy reads joules a second, with three decimals at most.
+func putEnergy(dst *int64, text string) error {
+	bad := &SyntaxError{What: "energy", Text: text, Why: "want joules a second, such as 2.5J/s"}
+	number := strings.TrimSuffix(strings.TrimSuffix(text, "J/s"), "W")
+	whole, part, dot := strings.Cut(number, ".")
+	const decimals = 3
+	if len(part) > decimals || dot && part == "" || strings.ContainsFunc(whole+part, func(r rune) bool { return r < '0' || r > '9' }) {
+		return bad
+	}
+	n, err := strconv.ParseInt(whole+part+strings.Repeat("0", decimals-len(part)), 10, 48)
+	if err != nil || whole == "" {
+		return bad
+	}
+	if n == 0 {
+		return &SyntaxError{What: "energy", Text: text, Why: "must be more than 0"}
+	}
+	*dst = n
+	return nil
+}
+
+// FormatEnergy writes n millijoules a second, n not negative, exactly and as short as a
+// budget can have it: 2500 is 2.5J/s.
+func FormatEnergy(n int64) string {
+	text := strconv.FormatInt(n/1000, 10)
+	if part := n % 1000; part > 0 {
+		text += "." + strings.TrimRight(strconv.FormatInt(1000+part, 10)[1:], "0")
+	}
+	return text + "J/s"
 }
 
 func putCount(dst *int, text, digits string) error {
@@ -111,7 +145,7 @@ func (b Budget) String() string {
 // budgetItem is an item as text; value is empty where there is no limit.
 type budgetItem struct{ key, value string }
 
-func (b Budget) items() [6]budgetItem {
+func (b Budget) items() [7]budgetItem {
 	text := func(n int64, write func(int64) string) string {
 		if n <= 0 {
 			return ""
@@ -119,12 +153,13 @@ func (b Budget) items() [6]budgetItem {
 		return write(n)
 	}
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
-	return [6]budgetItem{
+	return [7]budgetItem{
 		{"memory", text(b.Memory, FormatSize)},
 		{"fibers", text(int64(b.Fibers), number)},
 		{"cpu", text(int64(b.CPU), func(n int64) string { return number(n) + "%" })},
 		{"disk", text(b.Disk, FormatSize)},
 		{"io", text(b.IO, func(n int64) string { return FormatSize(n) + "/s" })},
+		{"energy", text(b.Energy, FormatEnergy)},
 		{"spectrum", b.Spectrum},
 	}
 }
@@ -139,6 +174,7 @@ func (b Budget) Intersect(c Budget) Budget {
 		CPU:      tighter(b.CPU, c.CPU),
 		Disk:     tighter(b.Disk, c.Disk),
 		IO:       tighter(b.IO, c.IO),
+		Energy:   tighter(b.Energy, c.Energy),
 	}
 }
 

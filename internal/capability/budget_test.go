@@ -13,9 +13,11 @@ func TestParseBudget(t *testing.T) {
 		text string
 	}{
 		{"", Budget{}, ""},
-		{"memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity",
-			Budget{"gravity", 256 << 20, 64, 50, 1 << 30, 20 << 20},
-			"memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,spectrum=gravity"},
+		{"memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,energy=2.5J/s,spectrum=gravity",
+			Budget{"gravity", 256 << 20, 64, 50, 1 << 30, 20 << 20, 2500},
+			"memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,energy=2.5J/s,spectrum=gravity"},
+		{"energy=10", Budget{Energy: 10_000}, "energy=10J/s"},
+		{"energy=0.050W", Budget{Energy: 50}, "energy=0.05J/s"},
 		{"io=1000, cpu=150", Budget{IO: 1000, CPU: 150}, "cpu=150%,io=1000/s"},
 		{"disk=1t", Budget{Disk: 1 << 40}, "disk=1T"},
 	} {
@@ -42,8 +44,15 @@ func TestParseBudget(t *testing.T) {
 		"cpu=%":               `budget "cpu=%": want a whole number below 2147483648`,
 		"cpu=50%%":            `budget "cpu=50%%": want a whole number below 2147483648`,
 		"spectrum=red":        `budget "spectrum=red": want photon, matter, gravity or void`,
-		"colour=red":          `budget "colour": no such item: there are memory, fibers, cpu, disk, io and spectrum`,
+		"colour=red":          `budget "colour": no such item: there are memory, fibers, cpu, disk, io, energy and spectrum`,
 		"memory=1M,":          `budget "": want key=value`,
+		"energy=0.0005":       `budget "energy=0.0005": want joules a second, such as 2.5J/s`,
+		"energy=-1":           `budget "energy=-1": want joules a second, such as 2.5J/s`,
+		"energy=.5":           `budget "energy=.5": want joules a second, such as 2.5J/s`,
+		"energy=1.":           `budget "energy=1.": want joules a second, such as 2.5J/s`,
+		"energy=W":            `budget "energy=W": want joules a second, such as 2.5J/s`,
+		"energy=999999999999": `budget "energy=999999999999": want joules a second, such as 2.5J/s`,
+		"energy=0.000":        `budget "energy=0.000": must be more than 0`,
 		"io=1M/m":             `budget "io=1M/m": want a number such as 256M`,
 	} {
 		b, err := ParseBudget(in)

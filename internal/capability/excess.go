@@ -62,7 +62,7 @@ func (e Excess) String() string { return strings.Join(e.Lines(), "; ") }
 func (b Budget) above(c Budget) []Raise {
 	mine, others := b.items(), c.items()
 	higher := [...]bool{ // in the order of items
-		raised(b.Memory, c.Memory), raised(b.Fibers, c.Fibers), raised(b.CPU, c.CPU), raised(b.Disk, c.Disk), raised(b.IO, c.IO),
+		raised(b.Memory, c.Memory), raised(b.Fibers, c.Fibers), raised(b.CPU, c.CPU), raised(b.Disk, c.Disk), raised(b.IO, c.IO), raised(b.Energy, c.Energy),
 		lowerSpectrum(b.Spectrum, c.Spectrum) != b.Spectrum,
 	}
 	var raises []Raise

@@ -105,7 +105,7 @@ func (b Budget) or(c Budget) Budget {
 	if b.Spectrum == "" {
 		b.Spectrum = c.Spectrum
 	}
-	return Budget{b.Spectrum, first(b.Memory, c.Memory), first(b.Fibers, c.Fibers), first(b.CPU, c.CPU), first(b.Disk, c.Disk), first(b.IO, c.IO)}
+	return Budget{b.Spectrum, first(b.Memory, c.Memory), first(b.Fibers, c.Fibers), first(b.CPU, c.CPU), first(b.Disk, c.Disk), first(b.IO, c.IO), first(b.Energy, c.Energy)}
 }
 
 func first[T int | int64](a, b T) T {

@@ -159,10 +159,10 @@ func TestBeyond(t *testing.T) {
 			t.Fatalf("%+v under %+v: what is given or asked is not agreed to", a, layers)
 		}
 	}
-	e := Set{Stdio | Wpath, []Unveil{{"/srv", Read | Write}, {"/srv/x", Read}, {"/new", Read}}, nil, Budget{"matter", 1 << 30, 0, 50, 0, 1000}}.Beyond(
-		Set{Stdio | WriteOnly, []Unveil{{"/srv", Read}}, nil, Budget{"gravity", 256 << 20, 8, 60, 1, 999}})
+	e := Set{Stdio | Wpath, []Unveil{{"/srv", Read | Write}, {"/srv/x", Read}, {"/new", Read}}, nil, Budget{"matter", 1 << 30, 0, 50, 0, 1000, 0}}.Beyond(
+		Set{Stdio | WriteOnly, []Unveil{{"/srv", Read}}, nil, Budget{"gravity", 256 << 20, 8, 60, 1, 999, 5}})
 	const want = "pledge CPATH,FATTR; unveil /new:r; unveil /srv:w; budget memory 256M -> 1G; budget fibers 8 -> unlimited; " +
-		"budget disk 1 -> unlimited; budget io 999/s -> 1000/s; budget spectrum gravity -> matter"
+		"budget disk 1 -> unlimited; budget io 999/s -> 1000/s; budget energy 0.005J/s -> unlimited; budget spectrum gravity -> matter"
 	if e.String() != want {
 		t.Errorf("got  %s\nwant %s", e, want)
 	}

@@ -33,7 +33,7 @@ func randomNets(r *rand.Rand) []Net {
 func randomBudget(r *rand.Rand) Budget {
 	spectrums := [...]string{"", "photon", "matter", "gravity", "void"}
 	limit := func() int64 { return int64(r.IntN(4)) }
-	return Budget{spectrums[r.IntN(len(spectrums))], limit(), int(limit()), int(limit()), limit(), limit()}
+	return Budget{spectrums[r.IntN(len(spectrums))], limit(), int(limit()), int(limit()), limit(), limit(), limit()}
 }
 
 func randomSet(r *rand.Rand) Set {
@@ -54,7 +54,7 @@ func probes() []string {
 func within(b, limit Budget) bool {
 	ok := func(x, l int64) bool { return l == 0 || x != 0 && x <= l }
 	return ok(b.Memory, limit.Memory) && ok(int64(b.Fibers), int64(limit.Fibers)) && ok(int64(b.CPU), int64(limit.CPU)) &&
-		ok(b.Disk, limit.Disk) && ok(b.IO, limit.IO) &&
+		ok(b.Disk, limit.Disk) && ok(b.IO, limit.IO) && ok(b.Energy, limit.Energy) &&
 		(limit.Spectrum == "" || b.Spectrum != "" && SpectrumRank(b.Spectrum) <= SpectrumRank(limit.Spectrum))
 }
 

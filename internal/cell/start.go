@@ -97,10 +97,10 @@ func (c *cell) launch() error {
 	return err
 }
 
-// spawn starts the program. A cell whose CPU time is limited is counted from its first
+// spawn starts the program. A cell whose CPU time must be known is counted from its first
 // instruction on.
 func (c *cell) spawn(s *wall.Spawner) (*wall.Child, error) {
-	if kinetic.LimitsCPU(c.budget) {
+	if kinetic.CountsCPU(c.budget) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		// Where the host forbids it to an ordinary user, clocks of processes must do.

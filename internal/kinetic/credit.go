@@ -9,8 +9,8 @@ import (
 // credit is the CPU time that a cell may still use. It comes in evenly, is carried
 // over when it is negative, and is worth no more than burst windows.
 //
-// What is read and written counts as the time that it takes at the rate of the budget, of
-// which there are 100 per cent.
+// What is read and written, and energy, counts as the time that it takes at the rate of the
+// budget, of which there are 100 per cent.
 type credit struct {
 	percent int // of one core; 0: it is not limited
 	window  time.Duration
@@ -25,17 +25,29 @@ func newCredit(percent int, window time.Duration) credit {
 	return c
 }
 
-// newCredits are those of CPU time and of what is read and written.
-func newCredits(b capability.Budget) (cpu, flow credit) {
-	percent, all := 0, 0
+// newCredits are those of CPU time, of what is read and written, and of energy.
+func newCredits(b capability.Budget) (cpu, flow, power credit) {
+	percent := 0
 	if LimitsCPU(b) {
 		percent = b.CPU
 	}
-	if b.IO > 0 {
-		all = 100
+	all := func(limit int64) int {
+		if limit > 0 {
+			return 100
+		}
+		return 0
 	}
 	window := spectrumOf(b).window
-	return newCredit(percent, window), newCredit(all, window)
+	return newCredit(percent, window), newCredit(all(b.IO), window), newCredit(all(b.Energy), window)
+}
+
+// lasts is how long what is left, and what comes in meanwhile, lasts if so many per cent
+// are used; the window if it lasts for ever.
+func (c *credit) lasts(percent int) time.Duration {
+	if loses := percent - c.percent; loses > 0 {
+		return c.left * 100 / time.Duration(loses)
+	}
+	return c.window
 }
 
 // share is what a window brings.

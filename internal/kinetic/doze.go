@@ -15,14 +15,16 @@ import (
 // runs for less, and never when there is a tick, is met only by the looks that are left,
 // the rarer the longer nothing happens. What he has used until then he pays back.
 //
-// A process that is made while the meter dozes has no timer, so that only a meter dozes
-// that is told of those (Stir).
+// A process that is made while the meter dozes has no timer. Where the supervisor is told
+// of forks, that wakes it (Stir); else it dozes more lightly.
 const (
 	// drowsy is after how many steps of quiet the meter dozes.
 	drowsy = 10
-	// A doze lasts for the first of these, the next one for four times as long, and so on.
+	// A doze lasts for the first of these, the next one for four times as long, and so on,
+	// up to the second, or the third where forks are not told of.
 	shortestDoze = time.Second
 	longestDoze  = 10 * time.Second
+	lightDoze    = time.Second
 	// longestBlind is after how long the meter looks at everything all the same.
 	longestBlind = time.Minute
 	// wakeful is how long a process has to have run to wake the meter.
@@ -89,8 +91,26 @@ func (m *Meter) Stir() {
 func (m *Meter) awake() { m.quiet, m.deep = 0, shortestDoze }
 
 // tired reports whether the meter may doze.
-func (m *Meter) tired() bool {
-	return m.config.Told && m.quiet > drowsy && len(m.table.all) <= mostAlarms
+func (m *Meter) tired() bool { return m.quiet > drowsy && len(m.table.all) <= mostAlarms }
+
+// deepest is how long a doze may last. CPU time can be paid back; memory and disk space
+// that a child takes, of which nobody tells, are gone.
+func (m *Meter) deepest() time.Duration {
+	switch {
+	case m.config.Told:
+		return longestDoze
+	case m.memory.limit == 0 && m.disk.limit == 0:
+		return lightDoze
+	}
+	return idle
+}
+
+// blind is for how long the meter may look at clocks alone: who makes a process runs.
+func (m *Meter) blind() time.Duration {
+	if m.config.Told {
+		return longestBlind
+	}
+	return rescan
 }
 
 // doze waits until somebody runs, or for long, and reports whether the meter shall end.
@@ -116,8 +136,11 @@ func (m *Meter) doze() (end bool) {
 			return m.sleep(idle)
 		}
 	}
-	for !m.table.read() && m.table.now-m.whole < longestBlind {
-		late := time.NewTimer(m.deep)
+	for !m.table.read() {
+		if m.table.now-m.whole > m.blind() {
+			return m.ending.Load() // for a look at everything, and to doze again
+		}
+		late := time.NewTimer(min(m.deep, m.deepest()))
 		m.deep = min(4*m.deep, longestDoze)
 		select {
 		case <-late.C:

@@ -38,6 +38,38 @@ func Prices() string {
 	return b.String()
 }
 
+// drawn is what a meter has charged of a cell's energy.
+type drawn struct {
+	met    int           // processes
+	memory int64         // bytes that it had at the last look
+	looked time.Duration // when that was; 0: never
+}
+
+// watts is what a cell may draw.
+func (m *Meter) watts() float64 { return float64(m.config.Budget.Energy) / 1000 }
+
+// draw takes the energy of what was used in a time that has passed. Memory is looked at
+// once a second, as that is slow; and it draws at most nine tenths of what a cell may, who
+// would never go on otherwise.
+func (m *Meter) draw(passed, used time.Duration, flow traffic) {
+	if m.power.percent == 0 {
+		return
+	}
+	const often, part = time.Second, 0.9
+	d, t := &m.drawn, &m.table
+	if d.looked == 0 || t.now-d.looked > often {
+		d.looked, d.memory = t.now, 0
+		for _, p := range t.all {
+			d.memory += exactMemoryOf(p.pid)
+		}
+	}
+	joules := used.Seconds()*JoulesPerSecond + float64(t.met-d.met)*JoulesPerFiber +
+		float64(flow.read)*JoulesPerByteRead + float64(flow.written)*JoulesPerByteWritten +
+		min(float64(d.memory)*WattsPerByte, part*m.watts())*passed.Seconds()
+	d.met = t.met
+	m.power.pass(passed, time.Duration(joules/m.watts()*float64(time.Second)))
+}
+
 // Watts is what a cell draws that used what Recent says, and read and wrote so many bytes,
 // in the time that has passed.
 func (u *Usage) Watts(read, written int64, passed time.Duration) float64 {

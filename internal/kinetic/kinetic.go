@@ -59,7 +59,10 @@ func Needed(b capability.Budget) bool {
 }
 
 // paced reports whether a cell is suspended when it has used up what a window brings.
-func paced(b capability.Budget) bool { return b.IO > 0 || LimitsCPU(b) }
+func paced(b capability.Budget) bool { return b.IO > 0 || b.Energy > 0 || LimitsCPU(b) }
+
+// CountsCPU reports whether all of a cell's CPU time must be counted (Tally).
+func CountsCPU(b capability.Budget) bool { return b.Energy > 0 || LimitsCPU(b) }
 
 // LimitsCPU reports whether a budget gives less CPU time than the host has.
 func LimitsCPU(b capability.Budget) bool { return b.CPU > 0 && b.CPU < 100*runtime.NumCPU() }
@@ -70,6 +73,8 @@ type Meter struct {
 	table  table
 	credit credit // of CPU time
 	flow   credit // of bytes read and written
+	power  credit // of energy
+	drawn  drawn
 	memory ceiling
 	near   bool // half of it is used
 	disk   volume
@@ -114,7 +119,7 @@ func New(c Config) (*Meter, error) {
 	}
 	m := &Meter{config: c, cores: runtime.NumCPU(), wake: wake, ended: make(chan struct{}), stir: make(chan struct{}, 1)}
 	m.table.fiber, m.table.began, m.table.kept = c.Fiber, time.Now(), keeps()
-	m.credit, m.flow = newCredits(c.Budget)
+	m.credit, m.flow, m.power = newCredits(c.Budget)
 	m.memory = ceiling{limit: c.Budget.Memory, tell: c.Tell}
 	m.disk.limit, m.disk.dirs, m.disk.alone, m.disk.tell = c.Budget.Disk, c.Dirs, c.Alone, c.Tell
 	m.disk.empty, m.disk.disks = inodesOf(c.Empty), onePerDisk(c.Dirs)
@@ -132,9 +137,9 @@ func (m *Meter) Change(b capability.Budget) {
 
 func (m *Meter) adopt(b capability.Budget) {
 	m.config.Budget = b
-	left, flow := m.credit.left, m.flow.left
-	m.credit, m.flow = newCredits(b)
-	m.credit.left, m.flow.left = min(m.credit.left, left), min(m.flow.left, flow)
+	left, flow, power := m.credit.left, m.flow.left, m.power.left
+	m.credit, m.flow, m.power = newCredits(b)
+	m.credit.left, m.flow.left, m.power.left = min(m.credit.left, left), min(m.flow.left, flow), min(m.power.left, power)
 	m.memory.limit, m.memoryAt, m.diskAt = b.Memory, 0, 0
 	if m.disk.on && b.Disk > 0 {
 		m.disk.limit, m.disk.took = b.Disk, 0 // it must be looked at again
@@ -261,7 +266,7 @@ func (m *Meter) step() (pause time.Duration) {
 	m.watchHeld()
 	pause = idle
 	m.trade(m.table.now)
-	if m.credit.percent > 0 || m.flow.percent > 0 {
+	if m.paces() {
 		pause = m.pace(ran)
 	} else if m.market != nil && m.takeTurns() {
 		pause = tradeTime / 5
@@ -305,106 +310,4 @@ func (m *Meter) mayHaveMade(ran bool) bool {
 		m.stirred, m.told = stirs, m.table.now
 	}
 	return !m.config.Told || m.table.now-m.told <= late || m.table.now-m.table.scanned > rescan
-}
-
-// pace brings the books of CPU time up to date, suspends or resumes.
-//
-// The clocks of processes are read each time, the tally once a window, and if it can be
-// while the cell is suspended: a count that is running must be fetched from the other
-// processor.
-func (m *Meter) pace(ran bool) time.Duration {
-	now := m.table.now
-	passed := now - m.last
-	m.last = now
-	m.credit.pass(passed, m.table.spent-m.spent)
-	m.spent = m.table.spent
-	if rate := m.config.Budget.IO; rate > 0 {
-		m.flow.pass(passed, time.Duration(float64(m.table.flowed())/float64(rate)*float64(time.Second)))
-	}
-	if m.held {
-		m.stop(m.busy())
-		if m.full() {
-			m.audit(now)
-		}
-		if !m.full() {
-			return min(m.wait(), watch)
-		}
-		m.resume()
-		return m.runFor(m.threads())
-	}
-	left := m.credit.some() && m.flow.some()
-	if left && now-m.audited > m.credit.window {
-		left = m.audit(now)
-	}
-	switch {
-	case !left:
-		m.suspend()
-		return min(m.wait(), watch)
-	case !ran && len(m.stopped()) > 0: // whose turn it is waits for others
-		m.resume()
-		return nearest
-	case !ran && m.flow.percent > 0:
-		return idle / 4 // a disk's cache takes much in that time
-	case !ran:
-		return idle
-	}
-	// As many processors as before, and what was begun of another.
-	return m.runFor(int((m.table.passed + passed - 1) / max(passed, 1)))
-}
-
-// audit charges what nobody has seen run, and reports whether anything is left.
-func (m *Meter) audit(now time.Duration) (left bool) {
-	m.audited = now
-	if unseen := m.others(); unseen > m.unseen {
-		m.credit.pass(0, unseen-m.unseen)
-		m.unseen = unseen
-	}
-	return m.credit.some() && m.flow.some()
-}
-
-// full reports whether a whole window's share of everything is there, or almost.
-func (m *Meter) full() bool { return m.credit.full() && m.flow.full() }
-
-// wait is how long it takes to have that.
-func (m *Meter) wait() time.Duration { return max(m.credit.wait(), m.flow.wait()) }
-
-// runFor is how long what is left, and what comes in meanwhile, lasts if so many
-// processors work for the cell.
-func (m *Meter) runFor(processors int) time.Duration {
-	processors = min(max(processors, 1), m.cores)
-	if m.credit.percent == 0 {
-		return shortest // who reads and writes is quick
-	}
-	lasts := m.credit.window
-	if loses := 100*processors - m.credit.percent; loses > 0 {
-		lasts = min(m.credit.left*100/time.Duration(loses), lasts)
-	}
-	if m.flow.percent > 0 {
-		return min(max(lasts, shortest), 4*shortest)
-	}
-	return max(lasts, shortest)
-}
-
-// threads is how many threads may run in the processes that were not stopped, as far as
-// is known.
-func (m *Meter) threads() (n int) {
-	for _, p := range m.table.all {
-		if !p.held && p.load > m.credit.share()/counts {
-			n += max(p.threads, 1)
-		}
-	}
-	return n
-}
-
-// others is the CPU time that the cell has used beyond what its known processes have been
-// seen to use: by children that nobody has met.
-func (m *Meter) others() time.Duration {
-	if m.config.Tally == nil {
-		return max(0, m.table.inherited(time.Duration(m.dead.Load()))-m.table.spent)
-	}
-	t, err := m.config.Tally.Read()
-	if err != nil {
-		return 0
-	}
-	return max(0, t-m.table.spent)
 }

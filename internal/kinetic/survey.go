@@ -130,16 +130,14 @@ func (s *survey) nameless(p *process) {
 
 // flowed is how much a process, and children for whom it has waited, have read from disks
 // and made dirty for them (proc_pid_io(5)); 0 if it is gone.
-func (p *process) flowed() (sum int64) {
+func (p *process) flowed() traffic {
 	values, err := wall.Facts(p.pid, "io", "read_bytes", "write_bytes")
 	if err != nil {
-		return 0
+		return traffic{}
 	}
-	for _, v := range values {
-		n, _ := strconv.ParseInt(v, 10, 64) // the kernel's own numbers
-		sum += n
-	}
-	return sum
+	read, _ := strconv.ParseInt(values[0], 10, 64) // the kernel's own numbers
+	written, _ := strconv.ParseInt(values[1], 10, 64)
+	return traffic{read, written}
 }
 
 // writtenBytes is how much a process, and children for whom it has waited, have made

@@ -171,7 +171,7 @@ func (m *Meter) resume() {
 // release continues all at once if nothing is limited any more by which they would be
 // suspended: nobody would give them their turns.
 func (m *Meter) release() {
-	if m.credit.percent == 0 && m.flow.percent == 0 {
+	if !m.paces() {
 		m.held = false
 		m.goOn(m.stopped())
 	}

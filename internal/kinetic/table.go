@@ -33,11 +33,11 @@ type process struct {
 	killed   bool
 	timer    int32 // that wakes the meter, if it is timed
 	timed    bool
-	written  int64 // bytes that it had written when the disk was last looked at
-	short    bool  // the length of its files is limited
-	flow     int64 // bytes that it had read and written when that was last asked
+	written  int64   // bytes that it had written when the disk was last looked at
+	short    bool    // the length of its files is limited
+	flow     traffic // what it had read and written when that was last asked
 	asked    time.Duration
-	owed     int64         // what children had, that are gone, and that it may have inherited
+	owed     traffic       // what children had, that are gone, and that it may have inherited
 	since    time.Duration // when that was last more
 
 	held     bool          // we have stopped it
@@ -64,6 +64,7 @@ type table struct {
 	scanned time.Duration // when all processes were last looked at
 	passed  time.Duration // what they used between the last two readings
 	lost    int           // how many processes have gone
+	met     int           // how many were found
 	spent   time.Duration // what the processes in the table, and those that were, have been seen to use
 
 	finished time.Duration // largest sum of what living processes and their waited children used
@@ -131,6 +132,7 @@ func (t *table) add(pid int) {
 		unix.Close(fd)
 	}
 	t.all = append(t.all, p)
+	t.met++
 }
 
 // keeps is of how many processes descriptors are kept, three of each, so that they are
@@ -265,10 +267,22 @@ func (t *table) inherited(reaped time.Duration) time.Duration {
 	return t.finished
 }
 
+// traffic is how many bytes were read from disks, and made dirty for them.
+type traffic struct{ read, written int64 }
+
+func (a traffic) plus(b traffic) traffic  { return traffic{a.read + b.read, a.written + b.written} }
+func (a traffic) minus(b traffic) traffic { return traffic{a.read - b.read, a.written - b.written} }
+func (a traffic) max(b traffic) traffic {
+	return traffic{max(a.read, b.read), max(a.written, b.written)}
+}
+func (a traffic) min(b traffic) traffic {
+	return traffic{min(a.read, b.read), min(a.written, b.written)}
+}
+
 // flowed is how much the processes that ran have read from disks, and written for them,
 // since they were last asked. What a process has inherited from a child that it has
 // waited for (proc_pid_io(5)) was the child's already.
-func (t *table) flowed() (sum int64) {
+func (t *table) flowed() (sum traffic) {
 	const late = 200 * time.Millisecond
 	for _, p := range t.all {
 		if p.asked > 0 && p.passed == 0 && p.asked+late > t.now {
@@ -279,21 +293,21 @@ func (t *table) flowed() (sum int64) {
 		}
 		p.asked = t.now
 		flow := p.flowed()
-		more := max(0, flow-p.flow)
-		p.flow = max(p.flow, flow)
-		inherited := min(more, p.owed)
-		if p.owed -= inherited; t.now-p.since > late {
-			p.owed = 0 // it has not waited
+		more := flow.minus(p.flow).max(traffic{})
+		p.flow = p.flow.max(flow)
+		inherited := more.min(p.owed)
+		if p.owed = p.owed.minus(inherited); t.now-p.since > late {
+			p.owed = traffic{} // it has not waited
 		}
-		sum += more - inherited
+		sum = sum.plus(more.minus(inherited))
 	}
 	return sum
 }
 
 // bequeath notes what the parent of a process that is gone may inherit.
 func (t *table) bequeath(gone *process) {
-	if parent := t.find(gone.parent); parent != nil && gone.flow > 0 {
-		parent.owed, parent.since = parent.owed+gone.flow, t.now
+	if parent := t.find(gone.parent); parent != nil && gone.flow != (traffic{}) {
+		parent.owed, parent.since = parent.owed.plus(gone.flow), t.now
 	}
 }
 

@@ -356,12 +356,12 @@ func (p *recipeParser) pledge(n *kdl.Node) error {
 }
 
 func (p *recipeParser) budget(n *kdl.Node) error {
-	items := []string{"spectrum", "memory", "fibers", "cpu", "disk", "io"}
+	items := []string{"spectrum", "memory", "fibers", "cpu", "disk", "io", "energy"}
 	if err := p.shape(n, shape{props: items}); err != nil {
 		return err
 	}
 	if len(n.Props) == 0 {
-		return p.fail(n.Pos, "budget limits nothing: want spectrum=, memory=, fibers=, cpu=, disk= or io=")
+		return p.fail(n.Pos, "budget limits nothing: want spectrum=, memory=, fibers=, cpu=, disk=, io= or energy=")
 	}
 	for _, prop := range n.Props {
 		if k := prop.Value.Kind; k != kdl.String && k != kdl.Number {

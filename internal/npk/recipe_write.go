@@ -107,5 +107,6 @@ func (w *recipeWriter) budget(b capability.Budget) {
 	item("cpu", kdl.Quote(strconv.Itoa(b.CPU)+"%"), b.CPU != 0)
 	item("disk", kdl.Quote(capability.FormatSize(b.Disk)), b.Disk != 0)
 	item("io", kdl.Quote(capability.FormatSize(b.IO)+"/s"), b.IO != 0)
+	item("energy", kdl.Quote(capability.FormatEnergy(b.Energy)), b.Energy != 0)
 	w.WriteByte('\n')
 }

@@ -7,7 +7,7 @@
 // The file (all numbers little-endian):
 //
 //	offset  size  meaning
-//	0       8     "NIPPLAN" and the format's version, 0x06
+//	0       8     "NIPPLAN" and the format's version, 0x07
 //	8       4     Adler-32 of all that follows: against damage, not against people,
 //	              who could write the right sum, too
 //	12      …     fields in the order of Plan: integers as unsigned varints,
@@ -25,7 +25,7 @@ import (
 )
 
 // Magic begins every plan of the version that this package reads and writes.
-const Magic = "NIPPLAN\x06"
+const Magic = "NIPPLAN\x07"
 
 const headSize = len(Magic) + 4
 
@@ -126,7 +126,7 @@ func (p *Plan) Encode() []byte {
 	b.nets(p.Net)
 	b.nets(p.NetCaps)
 	b.str(p.Budget.Spectrum)
-	for _, n := range []int64{p.Budget.Memory, int64(p.Budget.Fibers), int64(p.Budget.CPU), p.Budget.Disk, p.Budget.IO} {
+	for _, n := range []int64{p.Budget.Memory, int64(p.Budget.Fibers), int64(p.Budget.CPU), p.Budget.Disk, p.Budget.IO, p.Budget.Energy} {
 		b.num(uint64(n))
 	}
 	b.num(uint64(len(p.Rules)))
@@ -223,7 +223,7 @@ func Decode(b []byte) (*Plan, error) {
 	p.Capped = r.num() != 0
 	p.Unveil = r.unveils()
 	p.Net, p.NetCaps = r.nets(), r.nets()
-	p.Budget = capability.Budget{Spectrum: r.str(), Memory: int64(r.num()), Fibers: int(r.num()), CPU: int(r.num()), Disk: int64(r.num()), IO: int64(r.num())}
+	p.Budget = capability.Budget{Spectrum: r.str(), Memory: int64(r.num()), Fibers: int(r.num()), CPU: int(r.num()), Disk: int64(r.num()), IO: int64(r.num()), Energy: int64(r.num())}
 	p.Rules = make([]Rule, r.count())
 	for i := range p.Rules {
 		p.Rules[i] = Rule{r.str(), r.num(), r.num() != 0}

@@ -87,6 +87,21 @@ func TestShares(t *testing.T) {
 	})
 }
 
+// A budget of energy pays for all that a cell uses: CPU time at 10 J a second.
+func TestEnergy(t *testing.T) {
+	r := stage(t)
+	for _, load := range []string{"procs 1", "procs 8", "hidden 1"} {
+		t.Run(load, func(t *testing.T) {
+			got := shareOf(t, r.Must(append([]string{"run", "--budget", "energy=2.5J/s", "load"}, append(strings.Fields(load), seconds())...)...))
+			t.Logf("%.2f %%", got)
+			// Each hidden child costs as much as 0.1 ms of CPU time, and is short.
+			if got > 27 || got < 8 {
+				t.Errorf("%.2f %% of a core, want 25", got)
+			}
+		})
+	}
+}
+
 // More processes than the supervisor may have descriptors for are held as well: none runs
 // up a debt that the others would have to pay.
 func TestFewDescriptors(t *testing.T) {
@@ -414,6 +429,47 @@ func TestIO(t *testing.T) {
 				t.Errorf("%v, want %v, and %v at least", held, want, least)
 			}
 		})
+	}
+}
+
+// A cell of the highest spectrum gets what it wants in time beside ten of the lowest that
+// take all that they can get.
+func TestPhoton(t *testing.T) {
+	r := stage(t)
+	late := func() (half, most float64) {
+		text := r.Must("run", "--budget", "spectrum=photon", "load", "periods", "5", seconds())
+		if n, err := fmt.Sscanf(text, "half %f p99 %f", &half, &most); n != 2 {
+			t.Fatalf("%v: %q", err, text)
+		}
+		t.Log(strings.TrimSpace(text))
+		return half, most
+	}
+	void := func(spectrum string) func() {
+		for range 10 {
+			r.Must("run", "-d", "--budget", "spectrum="+spectrum, "load", "procs", "2", "60")
+		}
+		return func() {
+			for _, line := range strings.Split(strings.TrimSpace(r.Must("ps")), "\n")[1:] {
+				r.Must("stop", "--time", "100ms", strings.Fields(line)[0])
+			}
+		}
+	}
+	end := void("void")
+	half, most := late()
+	end()
+	// 5 ms of work, and a window of 20.
+	bound := 60.0 // other tests run beside
+	if os.Getenv("NIP_SOAK") != "" {
+		bound = 20
+	}
+	if half > 20 || most > bound {
+		t.Errorf("half were done after %.1f ms, 99 of 100 after %.1f, want 20", half, most)
+	}
+	// The control: beside ten of its own kind it must share.
+	end = void("photon")
+	defer end()
+	if equal, _ := late(); equal < 2*half {
+		t.Errorf("half were done after %.1f ms beside ten equals, after %.1f beside ten void cells", equal, half)
 	}
 }
 

@@ -45,7 +45,7 @@ func curl() program {
 		shared: true,
 		wait:   []string{"-s", "-T", "-", "file:///tmp/in"},
 		jobs:   []job{{name: "a file", flags: work, args: []string{"-s", "file://{work}/text"}, want: "^hello world$", outside: "curl"}},
-		more:   []piece{{"https", fetches}},
+		more:   []piece{{name: "https", run: fetches}},
 		read: alone(func(path string) []string {
 			return []string{"-s", "-o", "/dev/null", "-w", "read %{size_download}", "file://" + path}
 		}),
@@ -158,7 +158,7 @@ func rsync() program {
 		nobody: true, // a daemon of root's would become that by itself, which takes a right that no cell has
 		wait:   []string{"--files-from=-", "/tmp/", "/tmp/out/"},
 		jobs:   []job{{name: "a file", flags: work, args: []string{"-a", "{work}/text", "{work}/copied"}, file: "copied", has: "hello world"}},
-		more:   []piece{{"between two cells", mirrors}},
+		more:   []piece{{name: "between two cells", run: mirrors}},
 		read:   copied("-L"),
 		list:   copied("-rL"),
 	}

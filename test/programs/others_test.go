@@ -36,7 +36,7 @@ func bash() program {
 			{name: "processes", flags: work, args: []string{"-c", jobWork}, want: "^child 7\nterminated 143\n", outside: "bash"},
 			{name: "locale", flags: []string{"--env", "LC_ALL=C.UTF-8"}, args: []string{"-c", `x=ßäπ; printf '%d %s\n' ${#x} "${x^^}"`}, want: "^3 ẞ?ß?ÄΠ$"},
 		},
-		more: []piece{{"pipes by name", pipesByName}, {"many that wait", manyThatWait}},
+		more: []piece{{name: "pipes by name", run: pipesByName}, {name: "many that wait", run: manyThatWait}, {name: "job control", run: jobControl, held: true}},
 		read: each("-c", `for p; do { read -r x || [ -n "$x" ]; } 2>/dev/null < "$p" && echo "READ $p"; done; :`, "bash"),
 		list: each("-c", `for p; do for n in "$p"/*; do [ "$n" = "$p/*" ] || echo "READ $p"; done; done`, "bash"),
 	}
@@ -155,7 +155,7 @@ func gcc() program {
 			{name: "assemble and archive", flags: work, args: []string{"-O2", "-S", "-o", "{work}/hello.s", "{work}/hello.c"}, file: "hello.s", has: "main:"},
 			{name: "mistakes", flags: work, args: []string{"-x", "c", "-fsyntax-only", "-Wno-all", "{work}/hello.c"}, want: "^$", outside: "gcc"},
 		},
-		more: []piece{{"what it made runs", func(t *testing.T, w *world) {
+		more: []piece{{name: "what it made runs", held: true, run: func(t *testing.T, w *world) {
 			// As what the host's own compiler makes of it.
 			theirs := filepath.Join(w.dir, "theirs")
 			if out, err := exec.Command("gcc", "-O2", "-o", theirs, filepath.Join(w.dir, "hello.c"), "-lm").CombinedOutput(); err != nil {
@@ -219,7 +219,7 @@ func makeProgram() program {
 		wait:    []string{"-f", "-", "--eval=all:;"},
 		jobs:    []job{{name: "a rule", args: []string{"--eval=all:; @echo $$((6 * 7))"}, want: "^42$"}},
 		more: []piece{
-			{"project", func(t *testing.T, w *world) {
+			{name: "project", held: true, run: func(t *testing.T, w *world) {
 				build := []string{"-C", "{work}/p", "-j2"}
 				first := w.run(t, work, build, "")
 				outside := w.outside(t, "make", build, "")
@@ -235,7 +235,7 @@ func makeProgram() program {
 					t.Errorf("after a change: %q %q", part.Stdout, part.Stderr)
 				}
 			}},
-			{"run what was made", func(t *testing.T, w *world) {
+			{name: "run what was made", held: true, run: func(t *testing.T, w *world) {
 				check := []string{"-s", "-C", "{work}/p", "check"}
 				if res := w.run(t, execute, check, ""); res.Code != 0 || res.Stdout != "32\n" {
 					t.Errorf("exit status %d, %q %q", res.Code, res.Stdout, res.Stderr)

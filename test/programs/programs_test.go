@@ -71,6 +71,7 @@ func TestPrograms(t *testing.T) {
 			for _, m := range p.more {
 				t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) { m.run(t, w) })
 			}
+			t.Run("under-a-tight-budget", w.underPressure)
 			if p.learn != nil {
 				t.Run("learn", w.learns)
 			}
@@ -190,11 +191,18 @@ type world struct {
 	dir        string // {work}
 	home       string // the program's HOME, on the host
 	secretFile string
+	flags      []string // of every run
 }
 
 func newWorld(t *testing.T, r *rig.Root, p program) *world {
 	t.Helper()
-	w := &world{root: r, p: p, dir: filepath.Join(r.Base, "work-"+p.name), home: r.Path("Data/apps", p.name)}
+	return newWorldIn(t, r, p, filepath.Join(r.Base, "work-"+p.name))
+}
+
+// newWorldIn makes {work} in another place.
+func newWorldIn(t *testing.T, r *rig.Root, p program, dir string) *world {
+	t.Helper()
+	w := &world{root: r, p: p, dir: dir, home: r.Path("Data/apps", p.name)}
 	w.plant(w.dir)
 	w.give(t, w.dir)
 	w.secretFile = filepath.Join(r.Base, "home", "diary")
@@ -232,7 +240,7 @@ func (w *world) command(flags, args []string) *exec.Cmd {
 	if w.p.nobody && os.Getuid() == 0 {
 		line = append(line, "--user", nobody)
 	}
-	for _, f := range flags {
+	for _, f := range append(slices.Clone(w.flags), flags...) {
 		line = append(line, r.Replace(f))
 	}
 	line = append(line, w.p.name)

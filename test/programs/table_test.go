@@ -32,6 +32,7 @@ type program struct {
 type piece struct {
 	name string
 	run  func(t *testing.T, w *world)
+	held bool // and is done under a tight budget, too
 }
 
 // job is work that the program does in a cell: {work} is an unveiled directory.

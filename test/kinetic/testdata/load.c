@@ -259,6 +259,34 @@ static void joins(int n)
 	printf("refused %d of %d\n", refused, n);
 }
 
+static int longer(const void *a, const void *b)
+{
+	double d = *(const double *)a - *(const double *)b;
+
+	return (d > 0) - (d < 0);
+}
+
+/* Every 20 ms N ms of work come up: how long does each take until it is done? */
+static void periods(int n)
+{
+	enum { MOST = 4096 };
+	static double took[MOST];
+	int count = 0;
+
+	for (double next = at(CLOCK_MONOTONIC); next < end && count < MOST; next += 0.02) {
+		struct timespec t = { (time_t)next, (long)((next - (time_t)next) * 1e9) };
+		double until;
+
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+		until = at(CLOCK_THREAD_CPUTIME_ID) + n / 1e3;
+		while (at(CLOCK_THREAD_CPUTIME_ID) < until)
+			;
+		took[count++] = at(CLOCK_MONOTONIC) - next;
+	}
+	qsort(took, count, sizeof(*took), longer);
+	printf("half %.1f p99 %.1f worst %.1f ms\n", took[count / 2] * 1e3, took[count * 99 / 100] * 1e3, took[count - 1] * 1e3);
+}
+
 static void idles(int n)
 {
 	(void)n;
@@ -297,7 +325,7 @@ int main(int c, char **v)
 		{ "procs", procs }, { "threads", threads }, { "leaderless", leaderless }, { "hidden", hidden },
 		{ "timer", timer }, { "mutual", mutual }, { "between", between }, { "waits", waits },
 		{ "stopped", stopped }, { "sleeps", sleeps }, { "spawns", spawns }, { "joins", joins }, { "fills", fills },
-		{ "idles", idles },
+		{ "idles", idles }, { "periods", periods },
 	};
 	double begin;
 	size_t i = 0;

@@ -1,0 +1,179 @@
+package programs
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nipcells/test/rig"
+)
+
+// tight is what real programs are held to that do all their work once more: slower, not
+// broken. Each is about as little as the program can live on.
+var tight = map[string]string{
+	"python3": "memory=48M,fibers=8,cpu=25%,disk=8M,io=4M/s",
+	"git":     "memory=32M,fibers=6,cpu=25%,disk=8M",
+	"sqlite3": "memory=24M,fibers=2,cpu=25%,disk=1M",
+	"nodejs":  "memory=192M,fibers=24,cpu=40%,disk=8M",
+	"bash":    "memory=48M,fibers=16,cpu=40%,disk=8M",
+	"gcc":     "memory=96M,fibers=8,cpu=40%,disk=16M",
+	"make":    "memory=128M,fibers=16,cpu=40%,disk=16M",
+	"java":    "memory=384M,fibers=64,cpu=60%,disk=16M",
+	"tmux":    "memory=64M,fibers=12,cpu=25%,disk=8M",
+}
+
+// underPressure does a program's jobs and pieces of work under its tight budget.
+func (w *world) underPressure(t *testing.T) {
+	budget, ok := tight[w.p.name]
+	if !ok {
+		return
+	}
+	if err := os.RemoveAll(w.home); err != nil { // as it was before the first time
+		t.Fatal(err)
+	}
+	held := newWorldIn(t, w.root, w.p, filepath.Join(w.root.Base, "tight-"+w.p.name))
+	held.flags = []string{"--budget", budget}
+	for _, j := range w.p.jobs {
+		t.Run(strings.ReplaceAll(j.name, " ", "-"), func(t *testing.T) { held.work(t, j) })
+	}
+	for _, m := range w.p.more {
+		if m.held {
+			t.Run(strings.ReplaceAll(m.name, " ", "-"), func(t *testing.T) { m.run(t, held) })
+		}
+	}
+}
+
+// terminal is a new one, and what was written to it so far.
+type terminal struct {
+	master *os.File
+	mutex  sync.Mutex
+	text   bytes.Buffer
+}
+
+// onTerminal starts a command as the leader of a session that has a terminal of its own.
+func onTerminal(t *testing.T, c *exec.Cmd) *terminal {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slave.Close()
+	c.Stdin, c.Stdout, c.Stderr = slave, slave, slave
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	term := &terminal{master: master}
+	go func() {
+		buffer := make([]byte, 4096)
+		for {
+			n, err := master.Read(buffer)
+			if err != nil {
+				return // EIO: all who had it are gone
+			}
+			term.mutex.Lock()
+			term.text.Write(buffer[:n])
+			term.mutex.Unlock()
+		}
+	}()
+	return term
+}
+
+// typed sends keys.
+func (term *terminal) typed(t *testing.T, keys string) {
+	t.Helper()
+	if _, err := term.master.WriteString(keys); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// until waits for a text behind what it waited for before.
+func (term *terminal) until(t *testing.T, want string) {
+	t.Helper()
+	rig.Until(t, 30*time.Second, "the terminal shows "+strconv.Quote(want)+" after "+strconv.Quote(term.shown()), func() bool {
+		term.mutex.Lock()
+		defer term.mutex.Unlock()
+		at := bytes.Index(term.text.Bytes(), []byte(want))
+		if at >= 0 {
+			term.text.Next(at + len(want))
+		}
+		return at >= 0
+	})
+}
+
+func (term *terminal) shown() string {
+	term.mutex.Lock()
+	defer term.mutex.Unlock()
+	return term.text.String()
+}
+
+// jobControl talks to an interactive bash: keys stop and end what runs in the foreground,
+// and jobs go on in the background and come back.
+func jobControl(t *testing.T, w *world) {
+	c := w.command(nil, []string{"--norc", "--noprofile", "-i"})
+	term := onTerminal(t, c)
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	defer func() { _ = c.Process.Kill() }() // it has ended, if all went well
+	const spin = `while :; do :; done`
+	for _, step := range []struct{ keys, want string }{
+		{"PS1='ready'\"> \"\n", "ready> "},
+		{"echo $((6 * 7))\n", "\n42\r\n"},
+		{"sleep 60\n", "sleep 60"},
+		{"\x1a", "Stopped"},
+		{"jobs\n", "[1]+  Stopped"},
+		{"bg\n", "sleep 60 &"},
+		{"jobs\n", "[1]+  Running"},
+		{"fg\n", "sleep 60"},
+		{"\x03", "ready> "},
+		// One that uses more than it gets, and is suspended again and again.
+		{"(" + spin + ") & sleep 1; jobs\n", "[1]+  Running"},
+		{"kill %1; wait %1; echo ended $?\n", "ended 143"},
+		{"(" + spin + ")\n", "done)"},
+	} {
+		term.typed(t, step.keys)
+		term.until(t, step.want)
+	}
+	time.Sleep(time.Second) // it spins
+	for _, step := range []struct{ keys, want string }{
+		{"\x1a", "Stopped"},
+		{"kill -9 %1; wait %1; echo ended $?\n", "ended 137"},
+		{"(" + spin + ")\n", "done)"},
+	} {
+		term.typed(t, step.keys)
+		term.until(t, step.want)
+	}
+	time.Sleep(time.Second / 2)
+	term.typed(t, "\x03")
+	term.until(t, "ready> ")
+	term.typed(t, "exit 7\n")
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatalf("it has not ended: %q", term.shown())
+	}
+	if code := c.ProcessState.ExitCode(); code != 7 {
+		t.Errorf("exit status %d, want 7: %q", code, term.shown())
+	}
+}
