@@ -42,6 +42,8 @@ func (c *cell) beginEconomy(config *membrane.Config) {
 	c.economy.budget, c.economy.told = c.budget, map[string]time.Time{}
 	if c.budget.Fibers > 0 {
 		c.economy.census = kinetic.NewCensus(c.state.id, c.budget.Fibers, c.onBudget)
+	}
+	if c.told() {
 		config.Admit = c.admit
 	}
 	if c.budget.Disk > 0 {
@@ -51,12 +53,26 @@ func (c *cell) beginEconomy(config *membrane.Config) {
 
 // admit says whether a thread may make another, or a process, and wakes the meter for it.
 func (c *cell) admit(tid int, last bool) (admitted bool, wait time.Duration) {
-	if admitted, wait = c.economy.census.Admit(tid, last); admitted {
-		if meter := c.economy.meter.Load(); meter != nil {
-			meter.Stir()
+	if census := c.economy.census; census != nil {
+		if admitted, wait = census.Admit(tid, last); !admitted {
+			return false, wait
 		}
 	}
-	return admitted, wait
+	if meter := c.economy.meter.Load(); meter != nil {
+		meter.Stir()
+	}
+	return true, 0
+}
+
+// told reports whether the cell asks before it makes a process.
+func (c *cell) told() bool { return slices.Contains(wall.AskedFor(c.budget), wall.Forks[0]) }
+
+// regroup has the scheduler treat the session of a cell that has one of its own as its
+// spectrum says.
+func (c *cell) regroup(b capability.Budget) {
+	if c.Detached {
+		kinetic.Regroup(c.child.PID, b)
+	}
 }
 
 // startMeter has the cell held to a budget, if there is anything to enforce.
@@ -66,7 +82,7 @@ func (c *cell) startMeter(b capability.Budget) {
 	}
 	meter, err := kinetic.New(kinetic.Config{
 		Fiber: c.state.id, Budget: b, Tally: c.economy.tally, Tell: c.onBudget, Market: c.Root.Cells() + "/.market",
-		Told: c.economy.census != nil,
+		Told: c.told(),
 		Dirs: []string{c.state.tmp(), c.state.run(), c.home}, Empty: c.punched, Alone: !c.writesElsewhere(),
 	})
 	if err != nil {
@@ -228,6 +244,7 @@ func (c *cell) adopt(change capability.Budget) capability.Budget {
 	}
 	if change.Spectrum != "" {
 		kinetic.Reschedule(c.state.id, now)
+		c.regroup(now)
 	}
 	if meter := c.economy.meter.Load(); meter != nil {
 		meter.Change(now)

@@ -73,6 +73,7 @@ func (c *cell) launch() error {
 		Args: append(append([]string{}, c.command.Args...), c.Args...), Env: c.environment(), Dir: c.cwd,
 	}
 	spawner.Scheduling = kinetic.Scheduling(c.budget)
+	spawner.Session = c.Detached
 	spawner.FileSize, spawner.SmallPages = c.fileSize(), kinetic.SmallPages(c.budget)
 	child, err := c.spawn(spawner)
 	if err == nil {

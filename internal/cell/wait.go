@@ -80,6 +80,7 @@ func (c *cell) grown() int {
 	// thread that comes back may wait for as long as ten milliseconds for one.
 	runtime.GOMAXPROCS(max(threads, runtime.GOMAXPROCS(0)))
 	c.startMeter(c.budget)
+	c.regroup(c.budget)
 	go c.membrane.Serve()
 	defer c.forwardSignals()()
 	c.writeState()

@@ -24,7 +24,7 @@ const (
 	// up to the second, or the third where forks are not told of.
 	shortestDoze = time.Second
 	longestDoze  = 10 * time.Second
-	lightDoze    = time.Second
+	lightDoze    = 4 * time.Second
 	// longestBlind is after how long the meter looks at everything all the same.
 	longestBlind = time.Minute
 	// wakeful is how long a process has to have run to wake the meter.
@@ -110,7 +110,7 @@ func (m *Meter) blind() time.Duration {
 	if m.config.Told {
 		return longestBlind
 	}
-	return rescan
+	return max(rescan, m.deepest())
 }
 
 // doze waits until somebody runs, or for long, and reports whether the meter shall end.

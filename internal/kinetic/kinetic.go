@@ -117,7 +117,7 @@ func New(c Config) (*Meter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the meter's eventfd: %w", err)
 	}
-	m := &Meter{config: c, cores: runtime.NumCPU(), wake: wake, ended: make(chan struct{}), stir: make(chan struct{}, 1)}
+	m := &Meter{config: c, cores: runtime.NumCPU(), wake: wake, ended: make(chan struct{}), stir: make(chan struct{}, 1), deep: shortestDoze}
 	m.table.fiber, m.table.began, m.table.kept = c.Fiber, time.Now(), keeps()
 	m.credit, m.flow, m.power = newCredits(c.Budget)
 	m.memory = ceiling{limit: c.Budget.Memory, tell: c.Tell}

@@ -1,6 +1,7 @@
 package kinetic
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"time"
@@ -21,13 +22,16 @@ type spectrum struct {
 	// (sched_runtime, Linux 6.12; an older kernel ignores it): with a short one it comes
 	// to its turn sooner.
 	slice time.Duration
+	// group is the nice value of a session of its own beside others (sched(7), autogroup):
+	// between these, nothing else counts.
+	group int
 }
 
 var spectrums = map[string]spectrum{
-	"photon":  {2 * time.Millisecond, unix.SCHED_NORMAL, 0, 500 * time.Microsecond},
-	"matter":  {10 * time.Millisecond, unix.SCHED_NORMAL, 0, 3 * time.Millisecond},
-	"gravity": {50 * time.Millisecond, unix.SCHED_BATCH, 10, 5 * time.Millisecond},
-	"void":    {50 * time.Millisecond, unix.SCHED_IDLE, 0, 0},
+	"photon":  {2 * time.Millisecond, unix.SCHED_NORMAL, 0, 500 * time.Microsecond, 0},
+	"matter":  {10 * time.Millisecond, unix.SCHED_NORMAL, 0, 3 * time.Millisecond, 0},
+	"gravity": {50 * time.Millisecond, unix.SCHED_BATCH, 10, 5 * time.Millisecond, 10},
+	"void":    {50 * time.Millisecond, unix.SCHED_IDLE, 0, 0, 19},
 }
 
 // spectrumName is what a budget's spectrum is called, matter where it names none.
@@ -67,6 +71,31 @@ func Reschedule(fiber uint32, b capability.Budget) {
 			}
 		})
 	}
+}
+
+// Regroup has the scheduler treat the session that a process of the cell leads as the
+// budget's spectrum says, where it makes groups of sessions. It needs no privilege, as it
+// raises nothing, but the kernel lets ordinary users do that ten times a second at most, all
+// together; so it goes on for a while.
+func Regroup(pid int, b capability.Budget) {
+	nice := spectrumOf(b).group
+	if nice == 0 {
+		return
+	}
+	f, err := os.OpenFile("/proc/"+strconv.Itoa(pid)+"/autogroup", os.O_WRONLY, 0)
+	if err != nil {
+		return // there are no groups, or it has ended
+	}
+	go func() { // what it writes to is this process, also if another has its number by then
+		defer f.Close()
+		const tries, pause = 50, 120 * time.Millisecond
+		for range tries {
+			if _, err := f.WriteString(strconv.Itoa(nice)); !errors.Is(err, unix.EAGAIN) {
+				return // done, or it has ended
+			}
+			time.Sleep(pause)
+		}
+	}()
 }
 
 // Scheduling is how processes of a cell with a budget are scheduled; nil where it names

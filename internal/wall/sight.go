@@ -66,10 +66,12 @@ func Compile(a Arch, pledge capability.Pledge, sight Sight, asked ...string) Fil
 	return compile(a, pledge, append(first, list...), ask)
 }
 
-// AskedFor are the calls that a cell with this budget asks, to be counted.
+// AskedFor are the calls that a cell with this budget asks: forks to be counted, and, where
+// somebody watches over what is gone once it is taken, so that he need not look all the
+// time; and what makes files longer.
 func AskedFor(b capability.Budget) []string {
 	var asked []string
-	if b.Fibers > 0 {
+	if b.Fibers > 0 || b.Memory > 0 || b.Disk > 0 {
 		asked = append(asked, Forks...)
 	}
 	if b.Disk > 0 {

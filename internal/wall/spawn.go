@@ -27,10 +27,13 @@ type Spawner struct {
 	FileSize *unix.Rlimit
 	// SmallPages: it gets no huge ones, with which memory grows too quickly to be limited.
 	SmallPages bool
-	Path       string
-	Args       []string // with argv[0]
-	Env        []string
-	Dir        string // working directory
+	// Session makes it the leader of a session of its own: one without a terminal, and,
+	// for the kernel's scheduler, a group of its own (sched(7), autogroup).
+	Session bool
+	Path    string
+	Args    []string // with argv[0]
+	Env     []string
+	Dir     string // working directory
 }
 
 // Child is a process that Spawn made.
@@ -173,7 +176,7 @@ var ignored = [4]uintptr{1}
 func (img *image) lay(s *Spawner, pass pass) {
 	const flags = unix.CLONE_VFORK | unix.CLONE_VM | unix.CLONE_FILES | unix.CLONE_CHILD_CLEARTID | unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
 	behind := img.steps
-	img.steps = make([]step, 0, len(behind)+11)
+	img.steps = make([]step, 0, len(behind)+13)
 	add := func(what string, nr uintptr, args ...uintptr) int {
 		st := step{what: what, nr: nr}
 		copy(st.args[:], args)
@@ -194,6 +197,9 @@ func (img *image) lay(s *Spawner, pass pass) {
 	if s.FileSize != nil {
 		add("limit the length of files", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_FSIZE, uintptr(unsafe.Pointer(s.FileSize)))
 		add("ignore SIGXFSZ", unix.SYS_RT_SIGACTION, uintptr(unix.SIGXFSZ), uintptr(unsafe.Pointer(&ignored)), 0, 8)
+	}
+	if s.Session {
+		add("begin a session", unix.SYS_SETSID)
 	}
 	if s.SmallPages {
 		add("do without huge pages", unix.SYS_PRCTL, unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
