@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"nipcells/test/rig"
 )
 
 // tight is what real programs are held to that do all their work once more: slower, not
@@ -111,15 +109,22 @@ func (term *terminal) typed(t *testing.T, keys string) {
 // until waits for a text behind what it waited for before.
 func (term *terminal) until(t *testing.T, want string) {
 	t.Helper()
-	rig.Until(t, 30*time.Second, "the terminal shows "+strconv.Quote(want)+" after "+strconv.Quote(term.shown()), func() bool {
-		term.mutex.Lock()
-		defer term.mutex.Unlock()
-		at := bytes.Index(term.text.Bytes(), []byte(want))
-		if at >= 0 {
-			term.text.Next(at + len(want))
+	for deadline := time.Now().Add(30 * time.Second); !term.found(want); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the terminal does not show %q, but %q", want, term.shown())
 		}
-		return at >= 0
-	})
+	}
+}
+
+// found takes what is there up to the text, if that is there.
+func (term *terminal) found(want string) bool {
+	term.mutex.Lock()
+	defer term.mutex.Unlock()
+	at := bytes.Index(term.text.Bytes(), []byte(want))
+	if at >= 0 {
+		term.text.Next(at + len(want))
+	}
+	return at >= 0
 }
 
 func (term *terminal) shown() string {
@@ -131,42 +136,45 @@ func (term *terminal) shown() string {
 // jobControl talks to an interactive bash: keys stop and end what runs in the foreground,
 // and jobs go on in the background and come back.
 func jobControl(t *testing.T, w *world) {
-	c := w.command(nil, []string{"--norc", "--noprofile", "-i"})
+	c := w.command([]string{"--env", "TERM=dumb", "--env", "PS1=ready> "}, []string{"--norc", "--noprofile", "-i"})
 	term := onTerminal(t, c)
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
 	defer func() { _ = c.Process.Kill() }() // it has ended, if all went well
-	const spin = `while :; do :; done`
-	for _, step := range []struct{ keys, want string }{
-		{"PS1='ready'\"> \"\n", "ready> "},
-		{"echo $((6 * 7))\n", "\n42\r\n"},
-		{"sleep 60\n", "sleep 60"},
-		{"\x1a", "Stopped"},
-		{"jobs\n", "[1]+  Stopped"},
-		{"bg\n", "sleep 60 &"},
-		{"jobs\n", "[1]+  Running"},
-		{"fg\n", "sleep 60"},
-		{"\x03", "ready> "},
-		// One that uses more than it gets, and is suspended again and again.
-		{"(" + spin + ") & sleep 1; jobs\n", "[1]+  Running"},
-		{"kill %1; wait %1; echo ended $?\n", "ended 143"},
-		{"(" + spin + ")\n", "done)"},
-	} {
-		term.typed(t, step.keys)
-		term.until(t, step.want)
+	const spin, prompt = `while :; do :; done`, "ready> "
+	command := func(line, want string) {
+		t.Helper()
+		term.until(t, prompt)
+		term.typed(t, line+"\n")
+		term.until(t, want)
 	}
-	time.Sleep(time.Second) // it spins
-	for _, step := range []struct{ keys, want string }{
-		{"\x1a", "Stopped"},
-		{"kill -9 %1; wait %1; echo ended $?\n", "ended 137"},
-		{"(" + spin + ")\n", "done)"},
-	} {
-		term.typed(t, step.keys)
-		term.until(t, step.want)
+	key := func(c, want string) {
+		t.Helper()
+		term.typed(t, c)
+		term.until(t, want)
 	}
-	time.Sleep(time.Second / 2)
-	term.typed(t, "\x03")
-	term.until(t, "ready> ")
+	const suspend, interrupt = "\x1a", "\x03"
+	command("echo $((6 * 7))", "42\r\n")
+	command("sleep 60", "sleep 60\r\n")
+	time.Sleep(time.Second / 5) // until it has the terminal
+	key(suspend, "Stopped")
+	command("jobs", "[1]+  Stopped")
+	command("bg", "sleep 60 &")
+	command("jobs", "[1]+  Running")
+	command("fg", "sleep 60\r\n")
+	time.Sleep(time.Second / 5)
+	key(interrupt, "^C")
+	// One that uses more than it gets, and is suspended again and again.
+	command("("+spin+") & sleep 1; jobs", "[1]+  Running")
+	command("kill %1; wait %1; echo ended $?", "ended 143")
+	command("("+spin+")", "done)\r\n")
+	time.Sleep(time.Second)
+	key(suspend, "Stopped")
+	command("kill -9 %1; sleep 0.3; jobs", "Killed")
+	command("("+spin+")", "done)\r\n")
+	time.Sleep(time.Second)
+	key(interrupt, "^C")
+	term.until(t, prompt)
 	term.typed(t, "exit 7\n")
 	select {
 	case <-ended:
