@@ -56,7 +56,11 @@ func answerCounting(r *Ring) error {
 // answers numbers; each must be answered, in order, and again only if it was not
 // acknowledged.
 func TestKilled(t *testing.T) {
-	kills := 200
+	killed(t, 200, func(link *os.File) *exec.Cmd { return process(t, "honest", link) })
+}
+
+// killed does it with processes that start makes, to which it gives the socket of a link.
+func killed(t *testing.T, kills int, start func(link *os.File) *exec.Cmd) {
 	switch {
 	case os.Getenv("NIP_SOAK") != "":
 		kills = 10_000
@@ -97,7 +101,7 @@ func TestKilled(t *testing.T) {
 			}
 		}
 	})
-	s := &survivor{t: t, host: host, ring: r}
+	s := &survivor{t: t, host: host, ring: r, start: start}
 	for k := 0; k < kills && !t.Failed(); k++ {
 		s.killOne(k)
 	}
@@ -112,6 +116,7 @@ func TestKilled(t *testing.T) {
 
 type survivor struct {
 	t           *testing.T
+	start       func(link *os.File) *exec.Cmd
 	host        *Segment
 	ring        *Ring
 	next, twice uint64 // the next answer, and how many came again
@@ -129,7 +134,7 @@ func (s *survivor) killOne(k int) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	c := process(s.t, "honest", b)
+	c := s.start(b)
 	b.Close()
 	l, err := Offer(a, s.host)
 	if err != nil {

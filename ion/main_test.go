@@ -36,6 +36,13 @@ func process(t *testing.T, role string, files ...*os.File) *exec.Cmd {
 	c := exec.Command(self)
 	c.Env = append(os.Environ(), roleVar+"="+role)
 	c.Stderr = os.Stderr
+	begin(t, c, files...)
+	return c
+}
+
+// begin starts a process that does not outlive the test.
+func begin(t *testing.T, c *exec.Cmd, files ...*os.File) {
+	t.Helper()
 	c.ExtraFiles = files
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -44,5 +51,4 @@ func process(t *testing.T, role string, files ...*os.File) *exec.Cmd {
 		_ = c.Process.Kill() // it may have ended
 		_ = c.Wait()
 	})
-	return c
 }
