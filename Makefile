@@ -9,7 +9,7 @@ SOURCES   = $(shell find cmd internal ion \( -name '*.go' -not -name '*_test.go'
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 60s
 
-.PHONY: build build-arm64 nip-pledge setup demo test test-user lint bench bench-start bench-install bench-view bench-cells bench-wall bench-kinetic soak docs clean
+.PHONY: build build-arm64 nip-pledge setup demo test test-user lint bench bench-start bench-install bench-view bench-cells bench-wall bench-kinetic bench-ion soak docs clean
 
 build: bin/nip
 
@@ -61,6 +61,10 @@ bench-cells:
 # Hostile programs beside others, and what metering costs.
 bench-kinetic:
 	test/bench/kinetic.sh
+
+# Rings between two processes, beside sockets, pipes and a plain queue in C.
+bench-ion:
+	test/bench/ion.sh
 
 # What does not go by paths, and what is asked.
 bench-wall:

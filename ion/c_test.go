@@ -236,8 +236,10 @@ func TestHostilePeerC(t *testing.T) {
 		end := time.Now().Add(200 * time.Millisecond)
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			for time.Now().Before(end) {
-				attacker.strike()
+			for k := 0; time.Now().Before(end); k++ {
+				if attacker.strike(); k%16 == 0 {
+					attacker.heal()
+				}
 			}
 		})
 		r, m, n := ringOf(t, s, honestChannel), numbered(64, 0), uint64(0)
@@ -272,5 +274,16 @@ func TestHostilePeerC(t *testing.T) {
 		if total[what] == 0 {
 			t.Errorf("nothing was %s: this test does not reach that", what)
 		}
+	}
+}
+
+// heal makes what was spoilt a segment again that somebody can go on with.
+func (a *attack) heal() {
+	for _, i := range a.lanes {
+		c := controlAt(a.s.mem, a.s.layout.places[i].control)
+		c.producerState.Store(laneOpen)
+		c.consumerState.Store(laneOpen)
+		c.head.Store(c.tail.Load())
+		c.returnHead.Store(c.returnTail.Load())
 	}
 }

@@ -411,3 +411,29 @@ func TestReturned(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPatient: who looks without an end, and does not sleep, hears of the end all the same.
+func TestPatient(t *testing.T) {
+	for name, end := range map[string]func(host, guest *Segment){
+		"closed": func(host, _ *Segment) { ringOf(t, host, 9).Close() },
+		"over":   func(_, guest *Segment) { ringOf(t, guest, 9).Close() },
+		"gone":   func(_, guest *Segment) { guest.PeerGone() },
+	} {
+		host, guest := pair(t, Options{Patience: time.Hour}, Duplex(9, Lane{SlotSize: 64, Slots: 4})...)
+		got := make(chan error, 1)
+		go func() {
+			_, err := ringOf(t, guest, 9).Recv(make([]byte, 64))
+			got <- err
+		}()
+		time.Sleep(time.Millisecond) // it looks by now, or will
+		end(host, guest)
+		select {
+		case err := <-got:
+			if err == nil {
+				t.Errorf("%s: it received something", name)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: it looks on", name)
+		}
+	}
+}

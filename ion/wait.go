@@ -32,7 +32,7 @@ type waiter struct {
 // again, 4. sleep. The other side moves the index before it looks at event, and both are
 // sequentially consistent: one of the two sees what the other did.
 func (w *waiter) await(index, event *atomic.Uint64, seen uint64, d time.Duration) error {
-	if spin(index, seen, w.patience, d) {
+	if w.spin(index, seen, d) {
 		return nil
 	}
 	var deadline time.Time
@@ -92,16 +92,17 @@ func (w *waiter) interrupt() {
 	}
 }
 
-// spin looks until *index is no longer seen, for at most patience and d if that is not
-// negative.
-func spin(index *atomic.Uint64, seen uint64, patience, d time.Duration) bool {
-	if d >= 0 && d < patience {
-		patience = d
+// spin looks until *index is no longer seen, or there is another reason to look, for at
+// most the waiter's patience, and d if that is not negative.
+func (w *waiter) spin(index *atomic.Uint64, seen uint64, d time.Duration) bool {
+	most := w.patience
+	if d >= 0 && d < most {
+		most = d
 	}
 	if index.Load() != seen {
 		return true
 	}
-	if patience <= 0 {
+	if most <= 0 {
 		return false
 	}
 	start := time.Now()
@@ -111,7 +112,10 @@ func spin(index *atomic.Uint64, seen uint64, patience, d time.Duration) bool {
 				return true
 			}
 		}
-		if time.Since(start) > patience {
+		if w.otherwise() {
+			return true
+		}
+		if time.Since(start) > most {
 			return false
 		}
 		runtime.Gosched()
