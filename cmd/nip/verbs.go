@@ -22,6 +22,7 @@ func verbs(a *app) []*cobra.Command {
 		newTopCommand(a),
 		newBudgetCommand(a),
 		newMetricsCommand(a),
+		newRingCommand(a),
 		newStopCommand(a),
 		newLogsCommand(a),
 		newDoctorCommand(a),
