@@ -89,7 +89,7 @@ func policyMistakes() []mistake {
 			"nip: pledge \"-NET\": no such promise\n" +
 				"     the promises are STDIO, RPATH, WPATH, CPATH, FATTR, INET, EXEC, PROC, or NONE alone: --pledge STDIO,RPATH\n"},
 		{"unknown limit to narrow", (*desk).tool, set("tool", "--budget", "colour=3"), 2,
-			"nip: budget \"colour\": no such item: there are memory, fibers, cpu, disk, io and spectrum\n" +
+			"nip: budget \"colour\": no such item: there are memory, fibers, cpu, disk, io, energy and spectrum\n" +
 				"     write for example --budget memory=256M,fibers=64,cpu=50%,disk=1G,io=20M/s,energy=2.5J/s,spectrum=gravity\n"},
 		{"unveil nip's own files for good", (*desk).tool, set("tool", "--unveil", "root/Nexus/keys:r"), 1,
 			"nip: unveil DIR/root/Nexus/keys: it contains nip's own files (keys, ledger, other packages), which no cell may see\n" +

@@ -250,6 +250,7 @@ func (c *cell) adopt(change capability.Budget) capability.Budget {
 		meter.Change(now)
 	} else {
 		c.startMeter(now)
+		c.renewGuard()
 	}
 	return now
 }

@@ -77,6 +77,11 @@ func killBatch(proc int, fiber uint32) (met int, next int64) {
 // time. A supervisor needs no such guess: it has no child left then.
 const quietPasses, passWait = 24, 500 * time.Microsecond
 
+// busyPasses is how many there must be where somebody on the host makes processes
+// meanwhile: it could be one of the cell, and where many others want the processors, or
+// have died and are still there, a pass misses him more often than not.
+const busyPasses = 400
+
 // endPatience is how long a nip command goes on with the end of a dead cell: a
 // process that hangs in the kernel must not make every command hang. A guard has
 // nothing else to do and goes on for ever.
@@ -85,13 +90,28 @@ const endPatience = 15 * time.Second
 // errUndead reports processes that do not die.
 var errUndead = errors.New("some of its processes do not die")
 
+// newestProcess is the process number that the host has given out last; 0 if it does not
+// say.
+func newestProcess() int {
+	load, err := unix.Open("/proc/loadavg", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(load)
+	return wall.NewestProcess(load)
+}
+
 // killAll kills until nothing of the cell is left and reports how many there
 // were.
 func killAll(fiber uint32, patience time.Duration) (killed int, err error) {
 	begin := time.Now()
-	for quiet := 0; quiet < quietPasses; quiet++ {
+	newest, busy := newestProcess(), false
+	for quiet := 0; quiet < quietPasses || busy && quiet < busyPasses; quiet++ {
 		if n := KillMarked(fiber); n > 0 {
-			killed, quiet = killed+n, 0
+			killed, quiet, busy = killed+n, 0, false
+		}
+		if pid := newestProcess(); pid != newest {
+			newest, busy = pid, true
 		}
 		if patience > 0 && time.Since(begin) > patience {
 			return killed, errUndead

@@ -152,7 +152,7 @@ func guardMain(args []string) int {
 		return 1
 	}
 	supervisor, err := strconv.Atoi(args[2])
-	if err != nil || Guard(root, args[1], supervisor) != nil {
+	if err != nil || Guard(root, args[1], supervisor, args[3:]...) != nil {
 		return 1
 	}
 	return 0

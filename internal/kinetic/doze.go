@@ -136,6 +136,7 @@ func (m *Meter) doze() (end bool) {
 			return m.sleep(idle)
 		}
 	}
+	m.pulse.Load().rest()
 	for !m.table.read() {
 		if m.table.now-m.whole > m.blind() {
 			return m.ending.Load() // for a look at everything, and to doze again

@@ -99,9 +99,10 @@ type Meter struct {
 	next             atomic.Pointer[capability.Budget]
 	ended            chan struct{}
 
-	alarm   chan os.Signal // somebody has run; nil: it has not dozed yet
-	stir    chan struct{}  // it shall look, if it dozes
-	deep    time.Duration  // how long it will doze
+	alarm   chan os.Signal        // somebody has run; nil: it has not dozed yet
+	pulse   atomic.Pointer[Pulse] // nil: nobody watches
+	stir    chan struct{}         // it shall look, if it dozes
+	deep    time.Duration         // how long it will doze
 	dozing  atomic.Bool
 	stirs   atomic.Uint32 // how often it was told of processes to be made
 	stirred uint32        // of which it knows
@@ -126,6 +127,13 @@ func New(c Config) (*Meter, error) {
 	m.disk.on = c.Budget.Disk > 0
 	m.disk.left.Store(c.Budget.Disk)
 	return m, nil
+}
+
+// Show has the meter beat from its next step on, for who watches over it. It is safe for
+// concurrent use.
+func (m *Meter) Show(p *Pulse) {
+	m.pulse.Store(p)
+	m.rouse()
 }
 
 // Change has the meter hold the cell to another budget from its next step on. It is safe
@@ -174,7 +182,9 @@ func (m *Meter) Run() {
 	m.table.look()
 	m.table.read()
 	m.last, m.spent, m.unseen = m.table.now, m.table.spent, m.others()
+	defer func() { m.pulse.Load().rest() }()
 	for {
+		m.pulse.Load().wake()
 		pause, end := m.step(), false
 		if m.tired() {
 			end = m.doze()

@@ -105,10 +105,10 @@ func dupStderr() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "stderr"), nil
 }
 
-// guardMain is the guard: nip supervisor-guard ROOT FIBER SUPERVISOR. Nobody is
+// guardMain is the guard: nip supervisor-guard ROOT FIBER SUPERVISOR [WORD…]. Nobody is
 // there to be told of an error; the next nip command tries again.
 func guardMain(args []string) int {
-	if len(args) != 3 {
+	if len(args) < 3 {
 		return Failed
 	}
 	root, err := hier.Open(args[0])
@@ -119,7 +119,7 @@ func guardMain(args []string) int {
 	if err != nil {
 		return Failed
 	}
-	if err := cell.Guard(root, args[1], supervisor); err != nil {
+	if err := cell.Guard(root, args[1], supervisor, args[3:]...); err != nil {
 		return Failed
 	}
 	return 0
