@@ -77,9 +77,9 @@ func killBatch(proc int, fiber uint32) (met int, next int64) {
 // time. A supervisor needs no such guess: it has no child left then.
 const quietPasses, passWait = 24, 500 * time.Microsecond
 
-// busyPasses is how many there must be where somebody on the host makes processes
-// meanwhile: it could be one of the cell, and where many others want the processors, or
-// have died and are still there, a pass misses him more often than not.
+// busyPasses is how many there must be for a guard, who has time, where somebody on the
+// host makes processes meanwhile: it could be one of the cell, and where many others want
+// the processors, or have died and are still there, a pass misses him more often than not.
 const busyPasses = 400
 
 // endPatience is how long a nip command goes on with the end of a dead cell: a
@@ -105,8 +105,8 @@ func newestProcess() int {
 // were.
 func killAll(fiber uint32, patience time.Duration) (killed int, err error) {
 	begin := time.Now()
-	newest, busy := newestProcess(), false
-	for quiet := 0; quiet < quietPasses || busy && quiet < busyPasses; quiet++ {
+	newest, busy, guards := newestProcess(), false, patience == 0
+	for quiet := 0; quiet < quietPasses || busy && guards && quiet < busyPasses; quiet++ {
 		if n := KillMarked(fiber); n > 0 {
 			killed, quiet, busy = killed+n, 0, false
 		}
