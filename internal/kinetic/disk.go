@@ -194,7 +194,7 @@ func (v *volume) end(t *table) {
 	var worst *process
 	most := int64(0)
 	for _, p := range t.all {
-		if n := p.writtenBytes() - p.written; n > most && !p.killed {
+		if n := trafficOf(p.pid).written - p.written; n > most && !p.killed {
 			worst, most = p, n
 		}
 	}
@@ -212,14 +212,14 @@ func (v *volume) end(t *table) {
 // since they were last marked.
 func (t *table) wrote() (sum int64) {
 	for _, p := range t.all {
-		sum += p.writtenBytes() - p.written
+		sum += trafficOf(p.pid).written - p.written
 	}
 	return sum
 }
 
 func (t *table) markWritten() {
 	for _, p := range t.all {
-		p.written = p.writtenBytes()
+		p.written = trafficOf(p.pid).written
 	}
 }
 

@@ -36,7 +36,7 @@ type Config struct {
 	Market string
 	// Told: Stir is called before the cell makes a process, each time.
 	Told bool
-	Tell func(Event) // runs in the meter's goroutine
+	Tell func(Event) // runs on the meter's thread
 }
 
 // Event is something that a meter did and that people should know.
@@ -67,7 +67,7 @@ func CountsCPU(b capability.Budget) bool { return b.Energy > 0 || LimitsCPU(b) }
 // LimitsCPU reports whether a budget gives less CPU time than the host has.
 func LimitsCPU(b capability.Budget) bool { return b.CPU > 0 && b.CPU < 100*runtime.NumCPU() }
 
-// Meter watches over one cell, in one goroutine.
+// Meter watches over one cell, on one thread.
 type Meter struct {
 	config Config
 	table  table
@@ -162,8 +162,8 @@ func (m *Meter) Reaped(u *unix.Rusage) { m.dead.Add(u.Utime.Nano() + u.Stime.Nan
 
 // Run watches until Stop is called.
 func (m *Meter) Run() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	runtime.LockOSThread()         // what it waits for must not be another goroutine's turn
+	defer runtime.UnlockOSThread() // a thread that ends would end what it has forked (wall.Spawner)
 	defer close(m.ended)
 	beQuick()
 	hearNoStops()
@@ -268,7 +268,8 @@ func (m *Meter) step() (pause time.Duration) {
 	m.whole = m.table.now
 	defer func() { m.paused = pause }()
 	if m.mayHaveMade(ran) {
-		if before := len(m.table.all); m.table.look() > before {
+		before := len(m.table.all)
+		if m.table.look(); len(m.table.all) > before {
 			m.awake()
 			m.memoryAt, m.diskAt, m.grew = 0, 0, m.table.now
 		}

@@ -11,7 +11,8 @@ import (
 
 // Pulse is how a meter shows another process, the guard of its cell, that it lives: a
 // counter in shared memory that each step moves, and a word that says whether it dozes.
-// Who watches sleeps while it does, and is woken by an eventfd.
+// Who watches sleeps while it does, and is woken by an eventfd. Both processes keep it for
+// as long as they live.
 type Pulse struct {
 	memory *os.File // memfd
 	event  *os.File
@@ -51,21 +52,8 @@ func OpenPulse(memory, event *os.File) (*Pulse, error) {
 // Files are what the other process needs to open it: memory and event.
 func (p *Pulse) Files() (memory, event *os.File) { return p.memory, p.event }
 
-// Close ends this side. Nobody may use it any more.
-func (p *Pulse) Close() {
-	_ = unix.Munmap(p.page) // it is ours, and mapped
-	p.memory.Close()
-	p.event.Close()
-}
-
 // words are the counter of beats, and whether there are any.
 func (p *Pulse) words() *[2]atomic.Uint32 { return (*[2]atomic.Uint32)(unsafe.Pointer(&p.page[0])) }
-
-func (p *Pulse) beat() {
-	if p != nil {
-		p.words()[0].Add(1)
-	}
-}
 
 // rest says that no beats come until wake.
 func (p *Pulse) rest() {
@@ -74,6 +62,7 @@ func (p *Pulse) rest() {
 	}
 }
 
+// wake says that there are beats again, and is one.
 func (p *Pulse) wake() {
 	if p == nil {
 		return

@@ -128,25 +128,14 @@ func (s *survey) nameless(p *process) {
 	}
 }
 
-// flowed is how much a process, and children for whom it has waited, have read from disks
-// and made dirty for them (proc_pid_io(5)); 0 if it is gone.
-func (p *process) flowed() traffic {
-	values, err := wall.Facts(p.pid, "io", "read_bytes", "write_bytes")
+// trafficOf is how much a process, and children for whom it has waited, have read from disks
+// and made dirty for them (proc_pid_io(5)); nothing if it is gone, or may not be looked at.
+func trafficOf(pid int) traffic {
+	values, err := wall.Facts(pid, "io", "read_bytes", "write_bytes")
 	if err != nil {
 		return traffic{}
 	}
 	read, _ := strconv.ParseInt(values[0], 10, 64) // the kernel's own numbers
 	written, _ := strconv.ParseInt(values[1], 10, 64)
 	return traffic{read, written}
-}
-
-// writtenBytes is how much a process, and children for whom it has waited, have made
-// dirty for a disk (proc_pid_io(5)); 0 if it is gone.
-func (p *process) writtenBytes() int64 {
-	values, err := wall.Facts(p.pid, "io", "write_bytes")
-	if err != nil {
-		return 0
-	}
-	n, _ := strconv.ParseInt(values[0], 10, 64) // the kernel's own number
-	return n
 }

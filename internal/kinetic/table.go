@@ -76,7 +76,7 @@ type table struct {
 // numbers begin anew. A number is given out before its process can be found, so that
 // each is tried at two looks; and whatever happens in between, all are tried now and
 // then.
-func (t *table) look() (all int) {
+func (t *table) look() {
 	newest := 0
 	if t.load == 0 {
 		if fd, err := unix.Open("/proc/loadavg", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
@@ -96,7 +96,6 @@ func (t *table) look() (all int) {
 		}
 	}
 	t.tried, t.newest = t.newest, newest
-	return len(t.all)
 }
 
 // rescan is how often all processes are looked at.
@@ -192,6 +191,11 @@ func (p *process) reading(fd *int, name string, use func(fd int) error) error {
 	return p.using(fd, func() (int, error) { return openOf(p.pid, name) }, use)
 }
 
+// handling uses the process's descriptor (pidfd_open(2)).
+func (p *process) handling(use func(fd int) error) error {
+	return p.using(&p.pidfd, func() (int, error) { return unix.PidfdOpen(p.pid, 0) }, use)
+}
+
 // update reads what /proc says of the process.
 func (p *process) update() error {
 	return p.reading(&p.stat, "stat", func(fd int) (err error) {
@@ -212,7 +216,7 @@ func (p *process) measure() {
 // awaitEnd waits for a process that was killed, for a moment.
 func (p *process) awaitEnd() {
 	const moment = 20 * time.Millisecond
-	_ = p.using(&p.pidfd, func() (int, error) { return unix.PidfdOpen(p.pid, 0) }, func(fd int) error {
+	_ = p.handling(func(fd int) error {
 		pollFor(&unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}, moment)
 		return nil
 	}) // it is gone
@@ -220,9 +224,7 @@ func (p *process) awaitEnd() {
 
 // signal sends the process a signal. ESRCH: it has ended.
 func (p *process) signal(s unix.Signal) error {
-	return p.using(&p.pidfd, func() (int, error) { return unix.PidfdOpen(p.pid, 0) }, func(fd int) error {
-		return unix.PidfdSendSignal(fd, s, nil, 0)
-	})
+	return p.handling(func(fd int) error { return unix.PidfdSendSignal(fd, s, nil, 0) })
 }
 
 // read reads the clocks and forgets who has ended. It reports whether anybody ran.
@@ -292,7 +294,7 @@ func (t *table) flowed() (sum traffic) {
 			_ = p.update() // for who inherits from it; it is gone, otherwise
 		}
 		p.asked = t.now
-		flow := p.flowed()
+		flow := trafficOf(p.pid)
 		more := flow.minus(p.flow).max(traffic{})
 		p.flow = p.flow.max(flow)
 		inherited := more.min(p.owed)

@@ -1,7 +1,6 @@
 package kinetic
 
 import (
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -52,11 +51,8 @@ func (s *Sampler) Look() (map[uint32]*Usage, error) {
 			u.Recent -= before
 		}
 		u.Memory += exactMemoryOf(pid)
-		if io, err := wall.Facts(pid, "io", "read_bytes", "write_bytes"); err == nil {
-			read, _ := strconv.ParseInt(io[0], 10, 64) // the kernel's own numbers
-			written, _ := strconv.ParseInt(io[1], 10, 64)
-			u.Read, u.Written = u.Read+read, u.Written+written
-		}
+		flow := trafficOf(pid)
+		u.Read, u.Written = u.Read+flow.read, u.Written+flow.written
 	})
 	s.clocks = clocks
 	return cells, err
