@@ -40,7 +40,7 @@ func KillMarked(fiber uint32) (met int) {
 		}
 		if pid := wall.NewestProcess(load); pid != last && pid > 0 {
 			last, look = pid, max(0, look-1) // go on as long as processes are made
-			if killExactly(pid, fiber) {
+			if signalExactly(pid, fiber, unix.SIGKILL) {
 				met++
 			}
 			if chased++; chased > chaseMost {
@@ -65,7 +65,7 @@ const looksBehind = 64
 // place behind the last name that is a number; 0 if there was none.
 func killBatch(proc int, fiber uint32) (met int, next int64) {
 	next = wall.SomeProcesses(proc, func(pid int) {
-		if f, ok := wall.MarkOf(pid); ok && f == fiber && killExactly(pid, fiber) {
+		if f, ok := wall.MarkOf(pid); ok && f == fiber && signalExactly(pid, fiber, unix.SIGKILL) {
 			met++
 		}
 	})

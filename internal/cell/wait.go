@@ -136,12 +136,12 @@ func (c *cell) killRest() {
 	}
 }
 
-// killExactly kills pid if it still carries the mark: the number may have been
-// given to another process between the look and the kill, a pidfd is not.
+// signalExactly sends pid a signal if it still carries the mark: the number may have been
+// given to another process between the look and the signal, a pidfd is not.
 // Zombies still show their mark and count as gone, but only when the last of
 // their threads has ended, which is what a pidfd becomes readable for: what
 // /proc says of a process is the state of its first thread alone.
-func killExactly(pid int, fiber uint32) bool {
+func signalExactly(pid int, fiber uint32, s unix.Signal) bool {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return false
@@ -153,7 +153,7 @@ func killExactly(pid int, fiber uint32) bool {
 	if over, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0); err == nil && over > 0 {
 		return false
 	}
-	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+	return unix.PidfdSendSignal(fd, s, nil, 0) == nil
 }
 
 // forwardSignals passes what is sent to the supervisor on to the program.

@@ -65,7 +65,7 @@ func (w *watch) over() error {
 			misses = 0
 			continue
 		}
-		if stateOf(w.supervisor) == 'T' {
+		if stateOf(procOf(w.supervisor)) == 'T' {
 			misses = 0
 			if ended, err := w.pause(); ended || err != nil {
 				return err
@@ -93,7 +93,7 @@ type signs struct {
 
 // signs looks at all threads (proc_pid_stat(5), proc_pid_schedstat(5)).
 func (w *watch) signs() (s signs) {
-	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(w.supervisor) + "/task/*")
+	tasks, err := filepath.Glob(procOf(w.supervisor) + "/task/*")
 	if err != nil {
 		return s
 	}
@@ -105,11 +105,8 @@ func (w *watch) signs() (s signs) {
 				s.spent += time.Duration(ns)
 			}
 		}
-		text, err = os.ReadFile(task + "/stat")
-		if f := wall.StatFields(text); err == nil && len(f) > 0 {
-			s.running = s.running || f[0] == "R"
-			s.blocked = s.blocked || f[0] == "D"
-		}
+		state := stateOf(task)
+		s.running, s.blocked = s.running || state == 'R', s.blocked || state == 'D'
 	}
 	return s
 }
@@ -140,12 +137,12 @@ func (w *watch) pause() (ended bool, err error) {
 	held := map[int]bool{}
 	defer func() {
 		for pid := range held {
-			w.signal(pid, unix.SIGCONT)
+			signalExactly(pid, w.fiber, unix.SIGCONT)
 		}
 	}()
-	for stateOf(w.supervisor) == 'T' {
+	for stateOf(procOf(w.supervisor)) == 'T' {
 		_ = wall.EachProcess(func(pid int) { // also who was forked meanwhile
-			if id, ok := wall.MarkOf(pid); ok && id == w.fiber && !held[pid] && stateOf(pid) != 'T' && w.signal(pid, unix.SIGSTOP) {
+			if id, ok := wall.MarkOf(pid); ok && id == w.fiber && !held[pid] && stateOf(procOf(pid)) != 'T' && signalExactly(pid, id, unix.SIGSTOP) {
 				held[pid] = true
 			}
 		})
@@ -156,20 +153,13 @@ func (w *watch) pause() (ended bool, err error) {
 	return false, nil
 }
 
-// signal sends a signal to a process of the cell, if it is one.
-func (w *watch) signal(pid int, s unix.Signal) (sent bool) {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return false // it has ended
-	}
-	defer unix.Close(fd)
-	id, ok := wall.MarkOf(pid)
-	return ok && id == w.fiber && unix.PidfdSendSignal(fd, s, nil, 0) == nil
-}
+// procOf is a process's directory.
+func procOf(pid int) string { return "/proc/" + strconv.Itoa(pid) }
 
-// stateOf is the state of a process (proc_pid_stat(5)); 0 if it is gone.
-func stateOf(pid int) byte {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+// stateOf is the state of the process or thread with that directory (proc_pid_stat(5)); 0
+// if it is gone.
+func stateOf(dir string) byte {
+	text, err := os.ReadFile(dir + "/stat")
 	if f := wall.StatFields(text); err == nil && len(f) > 0 && f[0] != "" {
 		return f[0][0]
 	}
