@@ -88,17 +88,8 @@ func inspect(path string) (*View, error) {
 		return nil, err
 	}
 	defer f.Close()
-	size, err := checkMemory(int(f.Fd()))
+	mem, l, err := mapSegment(int(f.Fd()), false)
 	if err != nil {
-		return nil, err
-	}
-	mem, err := mapShared(int(f.Fd()), size, false)
-	if err != nil {
-		return nil, err
-	}
-	l, err := readLayout(mem)
-	if err != nil {
-		_ = unix.Munmap(mem) // it is ours, and mapped
 		return nil, err
 	}
 	return &View{mem, l}, nil

@@ -7,6 +7,7 @@
 
 #include <linux/barrier.h>
 #include <linux/compiler.h>
+#include <linux/stddef.h>
 #include <linux/string.h>
 #include <linux/types.h>
 
@@ -22,7 +23,6 @@ typedef u64 ion_word64;
 #define ion_store(p, v) WRITE_ONCE(*(p), v)
 #define ion_store_release(p, v) smp_store_release(p, v)
 #define ion_barrier() smp_mb()
-#define ION_ASSERT(what) _Static_assert(what, #what)
 
 #else
 
@@ -43,9 +43,10 @@ typedef _Atomic uint64_t ion_word64;
 #define ion_store(p, v) atomic_store_explicit(p, v, memory_order_relaxed)
 #define ion_store_release(p, v) atomic_store_explicit(p, v, memory_order_release)
 #define ion_barrier() atomic_thread_fence(memory_order_seq_cst)
-#define ION_ASSERT(what) _Static_assert(what, #what)
 
 #endif
+
+#define ION_ASSERT(what) _Static_assert(what, #what)
 
 /* ABI.md, Limits and Header. */
 enum {
@@ -269,7 +270,8 @@ static inline int ion_read(struct ion_segment *s, void *mem, ion_u64 size, ion_u
 	ion_u8 head[64];
 	ion_u32 i, n32;
 	ion_u16 n16;
-	ion_u64 said;
+	ion_u64 said, places[ION_MAX_LANES][5]; /* as the header has them */
+	int ended = 0;
 
 	if (size < ION_LANES_START || side > ION_GUEST)
 		return ION_EFORMAT;
@@ -287,41 +289,35 @@ static inline int ion_read(struct ion_segment *s, void *mem, ion_u64 size, ion_u
 	memcpy(&s->serial, head + 24, 8);
 	memcpy(s->name, head + 32, ION_NAME_SIZE);
 	s->name[ION_NAME_SIZE] = 0;
-	for (i = 0, n32 = 0; i < ION_NAME_SIZE; i++) { /* n32: it has ended */
+	for (i = 0; i < ION_NAME_SIZE; i++) {
 		char c = s->name[i];
 
 		if (c == 0)
-			n32 = 1;
-		else if (n32 || c <= ' ' || c > '~' || c == '/')
+			ended = 1;
+		else if (ended || c <= ' ' || c > '~' || c == '/')
 			return ION_EFORMAT;
 	}
-	{
-		struct said {
-			ion_u64 at[5];
-		} places[ION_MAX_LANES];
+	for (i = 0; i < s->lanes; i++) {
+		ion_u8 e[ION_ENTRY_SIZE];
 
-		for (i = 0; i < s->lanes; i++) {
-			ion_u8 e[ION_ENTRY_SIZE];
+		ion_copy(e, b + ION_HEADER_SIZE + i * ION_ENTRY_SIZE, sizeof(e));
+		memcpy(&s->lane[i].id, e, 4);
+		memcpy(&s->lane[i].from, e + 4, 4);
+		memcpy(&s->lane[i].slot_size, e + 8, 4);
+		memcpy(&s->lane[i].slots, e + 12, 4);
+		memcpy(&s->lane[i].buffer_size, e + 16, 4);
+		memcpy(&s->lane[i].buffers, e + 20, 4);
+		memcpy(places[i], e + 24, sizeof(places[i]));
+	}
+	s->size = ion_lay(s->lane, s->lanes);
+	if (s->size == 0 || s->size != said || size < said)
+		return ION_EFORMAT;
+	for (i = 0; i < s->lanes; i++) {
+		const struct ion_lane *l = &s->lane[i];
+		const ion_u64 *at = places[i];
 
-			ion_copy(e, b + ION_HEADER_SIZE + i * ION_ENTRY_SIZE, sizeof(e));
-			memcpy(&s->lane[i].id, e, 4);
-			memcpy(&s->lane[i].from, e + 4, 4);
-			memcpy(&s->lane[i].slot_size, e + 8, 4);
-			memcpy(&s->lane[i].slots, e + 12, 4);
-			memcpy(&s->lane[i].buffer_size, e + 16, 4);
-			memcpy(&s->lane[i].buffers, e + 20, 4);
-			memcpy(&places[i], e + 24, 40);
-		}
-		s->size = ion_lay(s->lane, s->lanes);
-		if (s->size == 0 || s->size != said || size < said)
+		if (at[0] != l->control || at[1] != l->slots_at || at[2] != l->returns || at[3] != l->held || at[4] != l->arena)
 			return ION_EFORMAT;
-		for (i = 0; i < s->lanes; i++) {
-			const struct ion_lane *l = &s->lane[i];
-			const ion_u64 *at = places[i].at;
-
-			if (at[0] != l->control || at[1] != l->slots_at || at[2] != l->returns || at[3] != l->held || at[4] != l->arena)
-				return ION_EFORMAT;
-		}
 	}
 	s->mem = b;
 	s->side = side;

@@ -75,23 +75,32 @@ func AttachWith(o Options, f *os.File, side Side) (*Segment, error) {
 }
 
 func attachFile(o Options, f *os.File, side Side) (*Segment, error) {
-	size, err := checkMemory(int(f.Fd()))
+	mem, l, err := mapSegment(int(f.Fd()), true)
 	if err != nil {
 		return nil, err
 	}
-	mem, err := mapShared(int(f.Fd()), size, true)
-	if err != nil {
-		return nil, err
-	}
-	l, err := readLayout(mem)
-	if err != nil || side > Guest {
+	if side > Guest {
 		_ = unix.Munmap(mem) // it is ours, and mapped
-		if err == nil {
-			err = fmt.Errorf("%v does not exist", side)
-		}
-		return nil, err
+		return nil, fmt.Errorf("%v does not exist", side)
 	}
 	return newSegment(o, mem, f, l, side), nil
+}
+
+// mapSegment checks a memory file that somebody else has made, maps it, and reads what must
+// not change.
+func mapSegment(fd int, write bool) (mem []byte, l *layout, err error) {
+	size, err := checkMemory(fd)
+	if err != nil {
+		return nil, nil, err
+	}
+	if mem, err = mapShared(fd, size, write); err != nil {
+		return nil, nil, err
+	}
+	if l, err = readLayout(mem); err != nil {
+		_ = unix.Munmap(mem) // it is ours, and mapped
+		return nil, nil, err
+	}
+	return mem, l, nil
 }
 
 // Format writes the header of a segment of these lanes into a window of RAM whose contents

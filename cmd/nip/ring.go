@@ -3,8 +3,8 @@ package main
 import (
 	"cmp"
 	"encoding/hex"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,7 +83,7 @@ type ringLane struct {
 	half, most   time.Duration
 }
 
-// look opens a segment and says what is in it.
+// lookAtRing opens a segment and says what is in it.
 func lookAtRing(f ion.Found) (s ringSegment, err error) {
 	v, err := ion.Inspect(f)
 	if err != nil {
@@ -119,26 +119,16 @@ func (a *app) ringLs() error {
 	for i, s := range list {
 		var channels, pids []string
 		for _, l := range s.Lanes {
-			channels = append(channels, fmt.Sprintf("%#x", l.Channel))
+			if id := fmt.Sprintf("%#x", l.Channel); !slices.Contains(channels, id) { // it has two lanes
+				channels = append(channels, id)
+			}
 		}
 		for _, pid := range s.Processes {
 			pids = append(pids, strconv.Itoa(pid))
 		}
-		rows[i] = []string{cmp.Or(s.Name, "-"), s.Serial, strconv.Itoa(s.Size >> 10), strings.Join(compactStrings(channels), " "), strings.Join(pids, " ")}
+		rows[i] = []string{cmp.Or(s.Name, "-"), s.Serial, strconv.Itoa(s.Size >> 10), strings.Join(channels, " "), strings.Join(pids, " ")}
 	}
 	return writeTable(a.out, []string{"SEGMENT", "SERIAL", "KB", "CHANNELS", "PROCESSES"}, rows)
-}
-
-// compactStrings leaves out what was there before.
-func compactStrings(list []string) (once []string) {
-	seen := map[string]bool{}
-	for _, s := range list {
-		if !seen[s] {
-			once = append(once, s)
-		}
-		seen[s] = true
-	}
-	return once
 }
 
 // ringError is one for which there is advice.
@@ -149,8 +139,6 @@ type ringError struct {
 
 func (e *ringError) advice() string { return e.help }
 func (e *ringError) Unwrap() error  { return e.error }
-
-var errSegments = errors.New("several segments have that name")
 
 // ringNamed finds the segment of that name or serial.
 func ringNamed(name string) (f ion.Found, err error) {
@@ -172,7 +160,7 @@ func ringNamed(name string) (f ion.Found, err error) {
 	case n == 0:
 		return f, &ringError{fmt.Errorf("segment %q: no process has it that you may look at", name), "nip ring ls lists the segments"}
 	case n > 1:
-		return f, &ringError{fmt.Errorf("segment %q: %w", name, errSegments), "take the serial that nip ring ls shows"}
+		return f, &ringError{fmt.Errorf("segment %q: several segments have that name", name), "take the serial that nip ring ls shows"}
 	}
 	return f, nil
 }
@@ -224,11 +212,15 @@ func (a *app) ringTap(c *cobra.Command, name, channel string, count int) error {
 		return fmt.Errorf("segment %q: %w", name, err)
 	}
 	defer v.Close()
-	lanes, at := []int{}, map[int]*uint64{}
+	type tapped struct {
+		lane int
+		from ion.Side
+		at   uint64
+	}
+	var lanes []tapped
 	for i, l := range v.Lanes() {
 		if l.ID == uint32(id) {
-			begin := l.Sent - min(l.Sent, uint64(l.Slots))
-			lanes, at[i] = append(lanes, i), &begin
+			lanes = append(lanes, tapped{i, l.From, l.Sent - min(l.Sent, uint64(l.Slots))})
 		}
 	}
 	if len(lanes) == 0 {
@@ -236,18 +228,18 @@ func (a *app) ringTap(c *cobra.Command, name, channel string, count int) error {
 	}
 	const pause = 10 * time.Millisecond
 	for shown := 0; ; {
-		for _, i := range lanes {
-			from := v.Lanes()[i].From
-			missed, err := v.Tap(i, at[i], func(index uint64, m []byte) {
+		for i := range lanes {
+			l := &lanes[i]
+			missed, err := v.Tap(l.lane, &l.at, func(index uint64, m []byte) {
 				if count > 0 && shown >= count {
 					return
 				}
 				shown++
 				kind, version := ion.Kind(m)
-				fmt.Fprintf(a.out, "%s %d kind %d version %d %d bytes %s\n", from, index, kind, version, len(m), hex.EncodeToString(m[ion.MessageHeader:]))
+				fmt.Fprintf(a.out, "%s %d kind %d version %d %d bytes %s\n", l.from, index, kind, version, len(m), hex.EncodeToString(m[ion.MessageHeader:]))
 			})
 			if missed > 0 {
-				fmt.Fprintf(a.out, "%s missed %d\n", from, missed)
+				fmt.Fprintf(a.out, "%s missed %d\n", l.from, missed)
 			}
 			if err != nil {
 				return fmt.Errorf("segment %q: %w", name, err)
