@@ -4,12 +4,12 @@
 package main
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -92,8 +92,8 @@ func queue(path string) (rates [2]float64) {
 	return rates
 }
 
-// other is a process in a role; its descriptors are from 3 on.
-func other(role string, files ...*os.File) *exec.Cmd {
+// begin starts a process in a role; its descriptors are from 3 on.
+func begin(role string, files ...*os.File) *exec.Cmd {
 	c := exec.Command("/proc/self/exe", "peer", role)
 	c.Stderr, c.ExtraFiles = os.Stderr, files
 	check(role, c.Start())
@@ -114,42 +114,17 @@ func peer(role string) {
 		check(role, err)
 		serve(role, r)
 	case "echo":
-		b := make([]byte, size)
-		for {
-			if _, err := io.ReadFull(f, b); err != nil {
-				return
-			}
-			_, err := f.Write(b)
-			check(role, err)
-		}
+		take(f, make([]byte, size), func([]byte) bool { return true }, f, make([]byte, size))
 	case "take":
-		b := make([]byte, size)
-		for {
-			if _, err := io.ReadFull(f, b); err != nil {
-				return
-			}
-			if b[0] == 1 {
-				_, err := f.Write(b)
-				check(role, err)
-			}
-		}
+		take(f, make([]byte, size), last, f, make([]byte, size))
 	case "drain":
 		n := make([]byte, 8)
 		_, err := io.ReadFull(f, n)
 		check(role, err)
-		b := make([]byte, binary.LittleEndian.Uint64(n))
 		back := os.NewFile(4, "back")
 		_, err = back.Write(n)
 		check(role, err)
-		for {
-			if _, err := io.ReadFull(f, b); err != nil {
-				return
-			}
-			if b[0] == 1 {
-				_, err := back.Write(n)
-				check(role, err)
-			}
-		}
+		take(f, make([]byte, binary.LittleEndian.Uint64(n)), last, back, n)
 	case "events":
 		ping, pong, b := 3, 4, make([]byte, 8)
 		for {
@@ -159,6 +134,22 @@ func peer(role string) {
 			if _, err := unix.Write(pong, b); err != nil || b[1] != 0 {
 				return
 			}
+		}
+	}
+}
+
+// last reports whether a piece is the last one.
+func last(piece []byte) bool { return piece[0] == 1 }
+
+// take reads pieces to the end, and writes an answer for some of them.
+func take(from io.Reader, piece []byte, asks func(piece []byte) bool, to io.Writer, answer []byte) {
+	for {
+		if _, err := io.ReadFull(from, piece); err != nil {
+			return
+		}
+		if asks(piece) {
+			_, err := to.Write(answer)
+			check("answer", err)
 		}
 	}
 }
@@ -195,19 +186,19 @@ func serve(role string, r *ion.Ring) {
 	}
 }
 
-// ring starts the other side of a new ring.
-func ring(role string, patience time.Duration, lane ion.Lane) (r *ion.Ring, end func()) {
+// ring starts the other side of a new ring, which has that process number.
+func ring(role string, patience time.Duration, lane ion.Lane) (r *ion.Ring, other int, end func()) {
 	s, err := ion.CreateWith(ion.Options{Patience: patience}, "bench", ion.Duplex(channel, lane)...)
 	check("create", err)
 	a, b, err := ion.Pair()
 	check("pair", err)
-	c := other(role, b)
+	c := begin(role, b)
 	b.Close()
 	l, err := ion.Offer(a, s)
 	check("offer", err)
 	r, err = s.Ring(channel)
 	check("ring", err)
-	return r, func() {
+	return r, c.Process.Pid, func() {
 		s.Close()
 		l.Close()
 		check(role, c.Wait())
@@ -228,7 +219,7 @@ func ask(r *ion.Ring) {
 }
 
 func ringRate(role string) float64 {
-	r, end := ring(role, time.Hour, ion.Lane{SlotSize: size, Slots: 4096})
+	r, _, end := ring(role, time.Hour, ion.Lane{SlotSize: size, Slots: 4096})
 	defer end()
 	ask(r)
 	const count = 1 << 24
@@ -259,7 +250,7 @@ func pairOf(kind int) (a, b *os.File) {
 
 func socketRate() float64 {
 	a, b := pairOf(unix.SOCK_STREAM)
-	c := other("take", b)
+	c := begin("take", b)
 	b.Close()
 	m := make([]byte, size)
 	finish := func() {
@@ -288,7 +279,7 @@ const trips = 50_000
 
 func socketRoundTrip() time.Duration {
 	a, b := pairOf(unix.SOCK_STREAM)
-	c := other("echo", b)
+	c := begin("echo", b)
 	b.Close()
 	m := make([]byte, size)
 	trip := func() {
@@ -314,7 +305,7 @@ func eventRoundTrip() time.Duration {
 	pong, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	check("eventfd", err)
 	x, y := os.NewFile(uintptr(ping), "ping"), os.NewFile(uintptr(pong), "pong")
-	c := other("events", x, y)
+	c := begin("events", x, y)
 	b := []byte{1, 0, 0, 0, 0, 0, 0, 0}
 	trip := func() {
 		_, err := unix.Write(ping, b)
@@ -338,7 +329,7 @@ func eventRoundTrip() time.Duration {
 }
 
 func ringRoundTrip(role string, patience time.Duration) time.Duration {
-	r, end := ring(role, patience, ion.Lane{SlotSize: size, Slots: 64})
+	r, _, end := ring(role, patience, ion.Lane{SlotSize: size, Slots: 64})
 	defer end()
 	m, answer := message(size, 2), make([]byte, size)
 	trip := func() {
@@ -384,7 +375,7 @@ func streamRate(kind string, n int) float64 {
 	}
 	back, theirs, err := os.Pipe()
 	check("pipe", err)
-	c := other("drain", b, theirs)
+	c := begin("drain", b, theirs)
 	b.Close()
 	theirs.Close()
 	number := binary.LittleEndian.AppendUint64(nil, uint64(n))
@@ -413,7 +404,7 @@ func streamRate(kind string, n int) float64 {
 }
 
 func bufferRate(n int) float64 {
-	r, end := ring("buffers", time.Hour, ion.Lane{SlotSize: size, Slots: 64, BufferSize: uint32(n), Buffers: pieces})
+	r, _, end := ring("buffers", time.Hour, ion.Lane{SlotSize: size, Slots: 64, BufferSize: uint32(n), Buffers: pieces})
 	defer end()
 	ask(r)
 	from, m := make([]byte, n*pieces), message(16, 1)
@@ -431,31 +422,36 @@ func bufferRate(n int) float64 {
 
 // idle is what both sides of a ring use in a second in which nothing comes.
 func idle() time.Duration {
-	r, end := ring("sleeps", 0, ion.Lane{SlotSize: size, Slots: 64})
+	r, other, end := ring("sleeps", 0, ion.Lane{SlotSize: size, Slots: 64})
 	ask(r)
 	go func() { _, _ = r.Recv(make([]byte, size)) }() // until the end
 	time.Sleep(100 * time.Millisecond)                // until all have gone to sleep
-	before := used()
+	// What looking costs this side is not counted.
+	theirs, ours := used(other), own()
 	time.Sleep(time.Second) // what is measured
-	took := used() - before
+	took := own() - ours
+	took += used(other) - theirs
 	end()
 	return took
 }
 
-// used is the CPU time of this process and its children that run.
-func used() (sum time.Duration) {
-	self := strconv.Itoa(os.Getpid())
-	list, err := os.ReadFile("/proc/self/task/" + self + "/children")
-	if err != nil {
-		list = nil // a kernel without CONFIG_PROC_CHILDREN: this side alone
-	}
-	for _, pid := range append(strings.Fields(string(list)), self) {
-		f, err := os.Open("/proc/" + pid + "/schedstat")
+// own is the CPU time of this process.
+func own() time.Duration {
+	var t unix.Timespec
+	check("clock", unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t))
+	return time.Duration(t.Nano())
+}
+
+// used is the CPU time of all threads of another process (proc_pid_schedstat(5)).
+func used(pid int) (sum time.Duration) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	check("schedstat", err)
+	for _, name := range threads {
+		text, err := os.ReadFile(name)
 		check("schedstat", err)
 		var ns int64
-		_, err = fmt.Fscan(bufio.NewReader(f), &ns)
+		_, err = fmt.Sscan(string(text), &ns)
 		check("schedstat", err)
-		f.Close()
 		sum += time.Duration(ns)
 	}
 	return sum
