@@ -1,7 +1,6 @@
 package kinetic
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,11 +41,7 @@ func TestDoze(t *testing.T) {
 	t.Run("costs", func(t *testing.T) {
 		r.Must("run", "-d", "--budget", "fibers=64,memory=256M,cpu=50%,disk=128M", "load", "idles", "1", "30")
 		defer func() { r.Must("stop", "--time", "100ms", "load") }()
-		var cells []struct{ Supervisor int }
-		if err := json.Unmarshal([]byte(r.Must("ps", "--json")), &cells); err != nil || len(cells) != 1 {
-			t.Fatalf("%v: %v", err, cells)
-		}
-		supervisor := cells[0].Supervisor
+		supervisor := cells(t, r, 1)[0].Supervisor
 		const most = time.Millisecond
 		var cost time.Duration
 		rig.Until(t, 15*time.Second, "the meter dozes", func() bool { // beside other tests it takes a while to be sure

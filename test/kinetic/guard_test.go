@@ -1,7 +1,6 @@
 package kinetic
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -42,16 +41,10 @@ func states(t *testing.T, fiber string) (list []byte) {
 func running(t *testing.T, r *rig.Root, flags ...string) (fiber string, supervisor int) {
 	t.Helper()
 	r.Must(append(append([]string{"run", "-d"}, flags...), "load", "procs", "2", "60")...)
-	var cells []struct {
-		Fiber      string
-		Supervisor int
-	}
-	if err := json.Unmarshal([]byte(r.Must("ps", "--json")), &cells); err != nil || len(cells) != 1 {
-		t.Fatalf("%v: %v", err, cells)
-	}
-	rig.Until(t, 10*time.Second, "the program has forked", func() bool { return len(states(t, cells[0].Fiber)) == 3 })
+	c := cells(t, r, 1)[0]
+	rig.Until(t, 10*time.Second, "the program has forked", func() bool { return len(states(t, c.Fiber)) == 3 })
 	time.Sleep(500 * time.Millisecond) // the guard is there
-	return cells[0].Fiber, cells[0].Supervisor
+	return c.Fiber, c.Supervisor
 }
 
 // A cell whose supervisor is stopped stops with it, and goes on with it.

@@ -433,17 +433,27 @@ func TestIO(t *testing.T) {
 	}
 }
 
+// cell is a running one.
+type cell struct {
+	Fiber      string
+	Supervisor int
+	First      int `json:"pid"`
+}
+
+// cells are those that run, of which there must be so many.
+func cells(t *testing.T, r *rig.Root, count int) (list []cell) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(r.Must("ps", "--json")), &list); err != nil || len(list) != count {
+		t.Fatalf("%v: %v", err, list)
+	}
+	return list
+}
+
 // grouped reports whether all running cells have groups that stand back (sched(7)), or the
 // kernel makes none.
 func grouped(t *testing.T, r *rig.Root) bool {
 	t.Helper()
-	var cells []struct {
-		First int `json:"pid"`
-	}
-	if err := json.Unmarshal([]byte(r.Must("ps", "--json")), &cells); err != nil || len(cells) != 10 {
-		t.Fatalf("%v: %v", err, cells)
-	}
-	for _, c := range cells {
+	for _, c := range cells(t, r, 10) {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", c.First))
 		if err == nil && !strings.HasSuffix(string(text), "nice 19\n") {
 			return false
@@ -473,8 +483,8 @@ func TestPhoton(t *testing.T) {
 			rig.Until(t, 20*time.Second, "the cells are in groups of their own", func() bool { return grouped(t, r) })
 		}
 		return func() {
-			for _, line := range strings.Split(strings.TrimSpace(r.Must("ps")), "\n")[1:] {
-				r.Must("stop", "--time", "100ms", strings.Fields(line)[0])
+			for _, c := range cells(t, r, 10) {
+				r.Must("stop", "--time", "100ms", c.Fiber)
 			}
 		}
 	}

@@ -1,8 +1,6 @@
 package referee
 
 import (
-	"fmt"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -122,7 +120,7 @@ func TestOpenBefore(t *testing.T) { newStage(t).compare(t, open) }
 func TestTerminal(t *testing.T) {
 	s := newStage(t)
 	for _, p := range rig.TryPlaces("--pledge", "STDIO,RPATH") {
-		master, slave := terminal(t)
+		master, slave := rig.Terminal(t)
 		steps, want := "terminal=0x5401 terminal=0x5413 terminal=0x5402 terminal=0x5409 terminal=0x541b", "terminal ok|terminal ok|terminal ok|terminal ok|terminal ok"
 		if p.Name != "outside" { // TIOCSTI, TIOCLINUX, TIOCCONS, TIOCSETD; TIOCSBRK; TIOCEXCL
 			steps += " terminal=0x5412 terminal=0x541c terminal=0x541d terminal=0x5423 terminal=0x5427 terminal=0x540c terminal=0x5413"
@@ -140,31 +138,10 @@ func TestTerminal(t *testing.T) {
 		master.Close()
 	}
 	// The control: TIOCSBRK of the terminal works outside.
-	master, slave := terminal(t)
+	master, slave := rig.Terminal(t)
 	defer master.Close()
 	c := s.Outside("try", "terminal=0x5427")
 	c.Stdin = slave
 	s.say(t, "the control", c, "terminal ok")
 	slave.Close()
-}
-
-// terminal makes a pair of a new terminal's ends.
-func terminal(t *testing.T) (master, slave *os.File) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	}
-	if err != nil {
-		master.Close()
-		t.Fatal(err)
-	}
-	return master, slave
 }
